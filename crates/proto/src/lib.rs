@@ -1,0 +1,1 @@
+//! towline-proto

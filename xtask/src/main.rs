@@ -1,0 +1,2 @@
+//! Development tasks: `cargo xtask ci`, `cargo xtask bench`.
+fn main() {}
