@@ -1,0 +1,200 @@
+//! Sending a range of a file over a socket: the send path is chosen here and nowhere else.
+//!
+//! On Linux the bytes go from the page cache to the socket by `sendfile` without passing through this
+//! process; where that is not to be had they are read and written.
+
+#[cfg(target_os = "linux")]
+mod linux;
+
+mod fallback;
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// How a file is sent.
+#[derive(Clone, Copy, Debug)]
+pub struct SendOptions {
+    /// Bytes handed to the kernel at once.
+    pub chunk_bytes: usize,
+    /// Longest time in which the peer takes no byte at all.
+    pub stall_max: Duration,
+}
+
+/// Why a range of a file was not sent whole.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// The file ends before the range does: it was truncated meanwhile.
+    #[error("the file became shorter than {0} bytes while it was sent")]
+    Shrunk(u64),
+    /// The peer took no byte for too long.
+    #[error("the peer took no byte for {0:?}")]
+    Stalled(Duration),
+    /// The socket failed, or reading the file did.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Sends `range` of `file`, telling `on_sent` how many bytes each step moved.
+///
+/// The file's own offset is neither used nor moved, so that one open file serves many connections.
+pub async fn send_file(
+    stream: &TcpStream,
+    file: &Arc<File>,
+    range: Range<u64>,
+    options: SendOptions,
+    mut on_sent: impl FnMut(u64),
+) -> Result<(), SendError> {
+    let mut path = Path::best();
+    let mut offset = range.start;
+    while offset < range.end {
+        let left = usize::try_from(range.end - offset).unwrap_or(usize::MAX);
+        let length = left.min(options.chunk_bytes);
+        let sent = timeout(options.stall_max, path.send(stream, file, offset, length))
+            .await
+            .map_err(|_| SendError::Stalled(options.stall_max))?;
+        match sent {
+            Ok(0) => return Err(SendError::Shrunk(range.end)),
+            Ok(sent) => {
+                offset += sent as u64;
+                on_sent(sent as u64);
+            }
+            Err(error) if path.is_unsupported(&error) => path = Path::ReadWrite,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// The ways from a file to a socket.
+enum Path {
+    #[cfg(target_os = "linux")]
+    Sendfile,
+    ReadWrite,
+}
+
+impl Path {
+    fn best() -> Self {
+        #[cfg(target_os = "linux")]
+        return Self::Sendfile;
+        #[cfg(not(target_os = "linux"))]
+        return Self::ReadWrite;
+    }
+
+    /// Sends some bytes from `offset`, at most `length`; 0 at the end of the file.
+    async fn send(
+        &self,
+        stream: &TcpStream,
+        file: &Arc<File>,
+        offset: u64,
+        length: usize,
+    ) -> io::Result<usize> {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Sendfile => linux::send(stream, file, offset, length).await,
+            Self::ReadWrite => fallback::send(stream, file, offset, length).await,
+        }
+    }
+
+    /// Whether the error means that this file or system cannot be sent this way at all.
+    fn is_unsupported(&self, error: &io::Error) -> bool {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Sendfile => linux::is_unsupported(error),
+            Self::ReadWrite => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use tokio::io::AsyncReadExt;
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::{Path, SendError, SendOptions, fallback, send_file};
+
+    const OPTIONS: SendOptions = SendOptions {
+        chunk_bytes: 64 * 1_024,
+        stall_max: Duration::from_secs(30),
+    };
+
+    async fn connection() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (near, far) = tokio::join!(TcpStream::connect(address), listener.accept());
+        (near.unwrap(), far.unwrap().0)
+    }
+
+    fn file(content: &[u8]) -> Arc<std::fs::File> {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(content).unwrap();
+        Arc::new(file)
+    }
+
+    #[tokio::test]
+    async fn exactly_the_range_arrives() {
+        let content: Vec<u8> = (0..1_000_000_u32).map(|i| (i % 251) as u8).collect();
+        let (near, mut far) = connection().await;
+        let file = file(&content);
+        let mut counted = 0;
+        let (sent, received) = tokio::join!(
+            async {
+                let result =
+                    send_file(&near, &file, 10..999_990, OPTIONS, |sent| counted += sent).await;
+                drop(near);
+                result
+            },
+            async {
+                let mut received = Vec::new();
+                far.read_to_end(&mut received).await.map(|_| received)
+            }
+        );
+        sent.unwrap();
+        assert!(received.unwrap() == content[10..999_990]);
+        assert_eq!(counted, 999_980);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_shrank_is_told_and_not_padded() {
+        let (near, _far) = connection().await;
+        let error = send_file(&near, &file(b"short"), 0..6, OPTIONS, |_| ())
+            .await
+            .unwrap_err();
+        assert!(matches!(error, SendError::Shrunk(6)), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_takes_nothing_is_given_up() {
+        let (near, _far) = connection().await;
+        let options = SendOptions {
+            stall_max: Duration::from_millis(50),
+            ..OPTIONS
+        };
+        let file = file(&vec![0; 64 << 20]);
+        let error = send_file(&near, &file, 0..64 << 20, options, |_| ())
+            .await
+            .unwrap_err();
+        assert!(matches!(error, SendError::Stalled(_)), "{error}");
+    }
+
+    #[tokio::test]
+    async fn reading_and_writing_sends_the_same_as_sendfile() {
+        let (near, mut far) = connection().await;
+        let file = file(b"0123456789");
+        assert_eq!(fallback::send(&near, &file, 2, 5).await.unwrap(), 5);
+        assert_eq!(fallback::send(&near, &file, 10, 5).await.unwrap(), 0);
+        let mut received = [0; 5];
+        far.read_exact(&mut received).await.unwrap();
+        assert_eq!(&received, b"23456");
+        assert!(!Path::ReadWrite.is_unsupported(&std::io::ErrorKind::InvalidInput.into()));
+    }
+}

@@ -1,0 +1,20 @@
+//! Every cap on what a peer may make us read, hold or count (PROTOCOL.md, "Limits").
+
+/// Longest name on any wire, in bytes. Keeps the first two bytes of a classic request zero, which is
+/// how the one port knows it (PROTOCOL.md, "One port").
+pub const NAME_BYTES_MAX: usize = 4_096;
+
+/// Longest single component of a name, in bytes: what Linux file systems hold.
+pub const COMPONENT_BYTES_MAX: usize = 255;
+
+/// Most components that a name may have.
+pub const NAME_DEPTH_MAX: usize = 256;
+
+/// Largest file size that is believed, in bytes: file offsets are signed 64-bit numbers.
+pub const FILE_BYTES_MAX: u64 = i64::MAX as u64;
+
+/// Most bytes that a client keeps of a classic `ERROR` text.
+pub const CLASSIC_ERROR_BYTES_MAX: usize = 1_024;
+
+/// Most bytes that a server reads and drops of what a client sends after its classic request.
+pub const CLASSIC_DRAIN_BYTES_MAX: usize = 64 * 1_024;
