@@ -1,0 +1,192 @@
+//! A served folder on a local file system.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
+
+use rustix::fs::{FileType, Mode, OFlags, fstat};
+use rustix::io::Errno;
+use towline_proto::name::RemoteName;
+
+use crate::beneath::{Links, open_beneath};
+use crate::version::Version;
+
+/// How often an opening that raced a replacement of the file is begun again.
+const REPLACEMENTS_MAX: usize = 8;
+
+/// A folder that was opened once, and below which names are looked up ever after: also when its path is
+/// renamed or mounted over meanwhile.
+#[derive(Debug)]
+pub struct LocalRoot {
+    folder: OwnedFd,
+    links: Links,
+}
+
+/// A regular file, open for reading, and the version that it had when it was opened.
+#[derive(Clone, Debug)]
+pub struct LocalFile {
+    /// The open file; its offset is never used.
+    pub file: Arc<File>,
+    /// What it was at opening; compare with [`LocalFile::is_unchanged`].
+    pub version: Version,
+}
+
+/// Why a name could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// Nothing has that name.
+    #[error("no such file")]
+    NotFound,
+    /// The name is a symbolic link, leads through one, or leads out through one.
+    #[error(
+        "a symbolic link that is not followed (`follow_symlinks` allows relative ones inside the folder)"
+    )]
+    SymbolicLink,
+    /// A folder, FIFO, socket or device.
+    #[error("not a regular file but {0}")]
+    NotAFile(&'static str),
+    /// The system refused.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl LocalRoot {
+    /// Opens the folder itself. Its path may lead through links: the operator named it.
+    pub fn open(path: &Path, links: Links) -> io::Result<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let folder = rustix::fs::open(path, flags, Mode::empty())?;
+        Ok(Self { folder, links })
+    }
+
+    /// Opens a regular file for reading. Never blocks on a FIFO or a device, and never acts on one: what
+    /// the name is gets looked at before it is opened for reading.
+    pub fn open_file(&self, name: &RemoteName) -> Result<LocalFile, OpenError> {
+        for _ in 0..REPLACEMENTS_MAX {
+            let seen = fstat(self.open_beneath(name, OFlags::PATH)?).map_err(io::Error::from)?;
+            check_regular(FileType::from_raw_mode(seen.st_mode))?;
+            let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+            let opened = self.open_beneath(name, flags)?;
+            let now = fstat(&opened).map_err(io::Error::from)?;
+            if (now.st_dev, now.st_ino) == (seen.st_dev, seen.st_ino) {
+                let file = File::from(opened);
+                let version = Version::of(&file)?;
+                return Ok(LocalFile {
+                    file: Arc::new(file),
+                    version,
+                });
+            }
+        }
+        Err(OpenError::Io(Errno::AGAIN.into()))
+    }
+
+    fn open_beneath(&self, name: &RemoteName, flags: OFlags) -> Result<OwnedFd, OpenError> {
+        open_beneath(self.folder.as_fd(), name, flags, self.links).map_err(|errno| match errno {
+            Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG => OpenError::NotFound,
+            Errno::LOOP | Errno::XDEV => OpenError::SymbolicLink,
+            other => OpenError::Io(other.into()),
+        })
+    }
+}
+
+impl LocalFile {
+    /// Whether the file still is the version that was opened.
+    pub fn is_unchanged(&self) -> io::Result<bool> {
+        Ok(Version::of(&self.file)? == self.version)
+    }
+}
+
+fn check_regular(file_type: FileType) -> Result<(), OpenError> {
+    match file_type {
+        FileType::RegularFile => Ok(()),
+        FileType::Directory => Err(OpenError::NotAFile("a folder")),
+        FileType::Fifo => Err(OpenError::NotAFile("a FIFO")),
+        FileType::Socket => Err(OpenError::NotAFile("a socket")),
+        FileType::Symlink => Err(OpenError::SymbolicLink),
+        _ => Err(OpenError::NotAFile("a device")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    use towline_proto::name::RemoteName;
+
+    use super::{LocalRoot, OpenError};
+    use crate::beneath::Links;
+
+    fn name(text: &str) -> RemoteName {
+        RemoteName::parse(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn special_files_are_refused_without_hanging() {
+        let folder = tempfile::tempdir().unwrap();
+        let fifo = folder.path().join("fifo");
+        mknodat(CWD, &fifo, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(folder.path().join("socket")).unwrap();
+        std::fs::create_dir(folder.path().join("folder")).unwrap();
+        let root = LocalRoot::open(folder.path(), Links::Refuse).unwrap();
+        for special in ["fifo", "socket", "folder"] {
+            let error = root.open_file(&name(special)).unwrap_err();
+            assert!(
+                matches!(error, OpenError::NotAFile(_)),
+                "{special}: {error}"
+            );
+        }
+        let root = LocalRoot::open("/dev".as_ref(), Links::Refuse).unwrap();
+        assert!(matches!(
+            root.open_file(&name("null")),
+            Err(OpenError::NotAFile("a device"))
+        ));
+    }
+
+    #[test]
+    fn a_link_is_told_from_a_missing_file_and_followed_only_when_asked() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("file"), "content").unwrap();
+        symlink("file", folder.path().join("link")).unwrap();
+        let root = LocalRoot::open(folder.path(), Links::Refuse).unwrap();
+        assert!(matches!(
+            root.open_file(&name("link")),
+            Err(OpenError::SymbolicLink)
+        ));
+        assert!(matches!(
+            root.open_file(&name("missing")),
+            Err(OpenError::NotFound)
+        ));
+        assert!(matches!(
+            root.open_file(&name("file/below")),
+            Err(OpenError::NotFound)
+        ));
+        let root = LocalRoot::open(folder.path(), Links::FollowInside).unwrap();
+        assert_eq!(root.open_file(&name("link")).unwrap().version.size, 7);
+    }
+
+    #[test]
+    fn the_root_stays_the_folder_that_was_opened() {
+        let parent = tempfile::tempdir().unwrap();
+        let (old, new) = (parent.path().join("old"), parent.path().join("new"));
+        std::fs::create_dir(&old).unwrap();
+        std::fs::write(old.join("file"), "content").unwrap();
+        let root = LocalRoot::open(&old, Links::Refuse).unwrap();
+        std::fs::rename(&old, new).unwrap();
+        std::fs::create_dir(&old).unwrap();
+        assert!(root.open_file(&name("file")).is_ok());
+    }
+
+    #[test]
+    fn a_change_after_opening_shows() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("file"), "content").unwrap();
+        let root = LocalRoot::open(folder.path(), Links::Refuse).unwrap();
+        let opened = root.open_file(&name("file")).unwrap();
+        assert!(opened.is_unchanged().unwrap());
+        std::fs::write(folder.path().join("file"), "longer content").unwrap();
+        assert!(!opened.is_unchanged().unwrap());
+    }
+}

@@ -1,0 +1,366 @@
+//! A file on its way in: written beside its final name, which it takes at once when it is whole.
+//!
+//! Whatever happens before that, also `kill -9` or a power cut, the final name holds what it held.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags};
+use rustix::fs::{flock, fstat, fstatvfs, fsync, openat, renameat, statat, unlinkat};
+use rustix::io::Errno;
+use towline_proto::name::{RemoteName, part_name};
+
+use crate::folders::{NewFolders, sync_folder};
+
+/// How often taking the unfinished file is tried again while another process finishes with it.
+const RACES_MAX: usize = 100;
+
+/// Whether a published file outlives a power cut.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// Data, rename and folders are synced before success is told.
+    #[default]
+    Synced,
+    /// They are left to the system, which writes them within its own time.
+    Unsynced,
+}
+
+/// An unfinished file, locked against other processes. Unless it is published, it is removed when dropped,
+/// with the folders that were made for it.
+#[derive(Debug)]
+pub struct Staged {
+    target: PathBuf,
+    folder: OwnedFd,
+    file_name: Vec<u8>,
+    part_name: Vec<u8>,
+    file: Arc<File>,
+    new_folders: NewFolders,
+    published: bool,
+}
+
+/// Why a file could not be received.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StageError {
+    /// A folder on the way cannot be made or opened.
+    #[error("cannot use the folder {}: {source}", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// Another process is receiving the same file.
+    #[error("{} is being received by another transfer; wait for it to end", .0.display())]
+    Busy(PathBuf),
+    /// The final name is a folder, which a file cannot replace.
+    #[error("{} is a folder; move it away or choose another name", .0.display())]
+    TargetIsFolder(PathBuf),
+    /// The file system has less room than the file needs.
+    #[error("{} needs {needed_bytes} bytes and its file system has {free_bytes} left", path.display())]
+    NoSpace {
+        /// The file to be.
+        path: PathBuf,
+        /// Its size.
+        needed_bytes: u64,
+        /// What is left.
+        free_bytes: u64,
+    },
+    /// Making, writing, syncing or renaming failed.
+    #[error("cannot {step} {}: {source}", path.display())]
+    File {
+        /// What was being done.
+        step: &'static str,
+        /// The file to be.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+}
+
+impl Staged {
+    /// Begins `base/name`, making the folders that are missing. Below `base`, no link is followed. What an
+    /// earlier, dead transfer left behind is taken over and emptied. Blocks.
+    pub fn create(base: &Path, name: &RemoteName) -> Result<Self, StageError> {
+        let mut new_folders = NewFolders::default();
+        let (folder, folder_path) =
+            new_folders
+                .open(base, name)
+                .map_err(|(path, errno)| StageError::Folder {
+                    path,
+                    source: errno.into(),
+                })?;
+        let file_name = name.file_name().to_vec();
+        let target = folder_path.join(OsStr::from_bytes(&file_name));
+        if is_folder(&folder, &file_name) {
+            return Err(StageError::TargetIsFolder(target));
+        }
+        let hash = blake3::hash(&file_name).to_hex();
+        let part_name = part_name(&file_name, &hash[..16]);
+        let file = take_part(&folder, &part_name)
+            .map_err(|source| StageError::File {
+                step: "create",
+                path: target.clone(),
+                source,
+            })?
+            .ok_or_else(|| StageError::Busy(target.clone()))?;
+        Ok(Self {
+            target,
+            folder,
+            file_name,
+            part_name,
+            file: Arc::new(file),
+            new_folders,
+            published: false,
+        })
+    }
+
+    /// The file to write into; empty at first.
+    pub fn file(&self) -> &Arc<File> {
+        &self.file
+    }
+
+    /// Where the file will be.
+    pub fn target(&self) -> &Path {
+        &self.target
+    }
+
+    /// Says so early if `size` bytes will not fit.
+    pub fn check_room(&self, size: u64) -> Result<(), StageError> {
+        let volume = fstatvfs(&self.folder).map_err(|errno| self.failed("measure", errno))?;
+        let free_bytes = volume.f_bavail.saturating_mul(volume.f_frsize);
+        if size <= free_bytes {
+            return Ok(());
+        }
+        Err(StageError::NoSpace {
+            path: self.target.clone(),
+            needed_bytes: size,
+            free_bytes,
+        })
+    }
+
+    /// An error in writing, for whoever writes to [`Staged::file`].
+    pub fn write_failed(&self, source: io::Error) -> StageError {
+        StageError::File {
+            step: "write",
+            path: self.target.clone(),
+            source,
+        }
+    }
+
+    /// Gives the file its final name, replacing what has it. Blocks until that is as durable as asked for.
+    pub fn publish(mut self, durability: Durability) -> Result<PathBuf, StageError> {
+        if durability == Durability::Synced {
+            fsync(&self.file).map_err(|errno| self.failed("sync", errno))?;
+        }
+        renameat(
+            &self.folder,
+            &self.part_name[..],
+            &self.folder,
+            &self.file_name[..],
+        )
+        .map_err(|errno| self.failed("rename the finished", errno))?;
+        self.published = true;
+        self.new_folders.keep();
+        if durability == Durability::Synced {
+            sync_folder(&self.folder)
+                .and_then(|()| self.new_folders.sync())
+                .map_err(|errno| self.failed("sync the folder of", errno))?;
+        }
+        Ok(self.target.clone())
+    }
+
+    fn failed(&self, step: &'static str, errno: Errno) -> StageError {
+        StageError::File {
+            step,
+            path: self.target.clone(),
+            source: errno.into(),
+        }
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if !self.published {
+            // Removed while it is still locked, so that nobody else has begun to use it.
+            let _ = unlinkat(&self.folder, &self.part_name[..], AtFlags::empty());
+        }
+    }
+}
+
+fn is_folder(folder: &OwnedFd, name: &[u8]) -> bool {
+    statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)
+        .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_dir())
+}
+
+/// Opens, locks and empties the unfinished file; `None` if another process has it.
+fn take_part(folder: &OwnedFd, part_name: &[u8]) -> io::Result<Option<File>> {
+    let flags =
+        OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::WGRP | Mode::ROTH | Mode::WOTH;
+    for _ in 0..RACES_MAX {
+        let part = openat(folder, part_name, flags, mode)?;
+        match flock(&part, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) => return Ok(None),
+            result => result?,
+        }
+        let stat = fstat(&part)?;
+        if !FileType::from_raw_mode(stat.st_mode).is_file() || stat.st_nlink > 1 {
+            // Not a file of ours: a hard link's content is somebody else's too.
+            unlinkat(folder, part_name, AtFlags::empty())?;
+            continue;
+        }
+        // Its last owner may have renamed or removed it between our opening and our locking it.
+        match statat(folder, part_name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(named) if (named.st_dev, named.st_ino) == (stat.st_dev, stat.st_ino) => {
+                let file = File::from(part);
+                file.set_len(0)?;
+                return Ok(Some(file));
+            }
+            Ok(_) | Err(Errno::NOENT) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::unix::fs::symlink;
+    use std::path::Path;
+
+    use towline_proto::name::RemoteName;
+
+    use super::{Durability, StageError, Staged};
+
+    fn create(base: &Path, name: &str) -> Result<Staged, StageError> {
+        Staged::create(base, &RemoteName::parse(name.as_bytes()).unwrap())
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let mut names: Vec<_> = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn the_final_name_appears_at_once_with_its_folders() {
+        let folder = tempfile::tempdir().unwrap();
+        let base = folder.path().join("downloads/here");
+        let staged = create(&base, "a/b/file").unwrap();
+        staged.file().as_ref().write_all(b"content").unwrap();
+        assert_eq!(names(&base.join("a/b")), [".file.towline-part"]);
+        let path = staged.publish(Durability::Synced).unwrap();
+        assert_eq!(path, base.join("a/b/file"));
+        assert_eq!(std::fs::read(path).unwrap(), b"content");
+        assert_eq!(names(&base.join("a/b")), ["file"]);
+    }
+
+    #[test]
+    fn what_is_not_published_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("file"), "old").unwrap();
+        drop(create(folder.path(), "file").unwrap());
+        drop(create(folder.path(), "new/folder/file").unwrap());
+        assert_eq!(names(folder.path()), ["file"]);
+        assert_eq!(std::fs::read(folder.path().join("file")).unwrap(), b"old");
+    }
+
+    #[test]
+    fn two_transfers_of_one_target_exclude_each_other_and_the_lock_dies_with_its_owner() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = create(folder.path(), "file").unwrap();
+        assert!(matches!(
+            create(folder.path(), "file"),
+            Err(StageError::Busy(_))
+        ));
+        drop(first);
+        assert!(create(folder.path(), "file").is_ok());
+    }
+
+    #[test]
+    fn what_a_dead_transfer_left_is_emptied_and_taken_over() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(".file.towline-part"), "left behind").unwrap();
+        let staged = create(folder.path(), "file").unwrap();
+        assert_eq!(staged.file().metadata().unwrap().len(), 0);
+    }
+
+    #[test]
+    fn no_link_below_the_folder_is_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (base, outside) = (folder.path().join("base"), folder.path().join("outside"));
+        std::fs::create_dir_all(&base).unwrap();
+        std::fs::create_dir(&outside).unwrap();
+        std::fs::write(outside.join("file"), "precious").unwrap();
+        symlink(&outside, base.join("sub")).unwrap();
+        assert!(matches!(
+            create(&base, "sub/file"),
+            Err(StageError::Folder { .. })
+        ));
+        symlink(outside.join("file"), base.join(".file.towline-part")).unwrap();
+        assert!(matches!(
+            create(&base, "file"),
+            Err(StageError::File { .. })
+        ));
+        std::fs::hard_link(outside.join("file"), base.join(".hard.towline-part")).unwrap();
+        drop(create(&base, "hard").unwrap());
+        assert_eq!(std::fs::read(outside.join("file")).unwrap(), b"precious");
+    }
+
+    #[test]
+    fn a_link_at_the_final_name_is_replaced_and_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("precious"), "precious").unwrap();
+        symlink("precious", folder.path().join("file")).unwrap();
+        create(folder.path(), "file")
+            .unwrap()
+            .publish(Durability::Unsynced)
+            .unwrap();
+        assert_eq!(
+            std::fs::read(folder.path().join("precious")).unwrap(),
+            b"precious"
+        );
+        assert!(
+            std::fs::symlink_metadata(folder.path().join("file"))
+                .unwrap()
+                .is_file()
+        );
+    }
+
+    #[test]
+    fn a_folder_in_the_way_and_a_full_disk_are_told_before_anything_is_moved() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("file")).unwrap();
+        assert!(matches!(
+            create(folder.path(), "file"),
+            Err(StageError::TargetIsFolder(_))
+        ));
+        let staged = create(folder.path(), "other").unwrap();
+        assert!(staged.check_room(1).is_ok());
+        assert!(matches!(
+            staged.check_room(1 << 60),
+            Err(StageError::NoSpace { .. })
+        ));
+    }
+
+    #[test]
+    fn a_name_of_255_bytes_is_received() {
+        let folder = tempfile::tempdir().unwrap();
+        let name = "n".repeat(255);
+        create(folder.path(), &name)
+            .unwrap()
+            .publish(Durability::Unsynced)
+            .unwrap();
+        assert_eq!(names(folder.path()), [name]);
+    }
+}
