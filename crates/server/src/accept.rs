@@ -1,0 +1,102 @@
+//! Taking connections from the listening sockets, and nothing else: whatever can wait for a peer happens in
+//! the connection's own task.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::sleep;
+use tokio_util::task::TaskTracker;
+use towline_net::source::{Source, canonical};
+
+use crate::connection::{self, Session};
+use crate::lifecycle::Server;
+
+/// How long accepting rests when the process or the system has run out of something.
+const EXHAUSTED_REST: Duration = Duration::from_millis(100);
+
+/// Accepts until the server drains.
+pub(crate) async fn accept(listener: TcpListener, server: Arc<Server>, connections: TaskTracker) {
+    let mut was_exhausted = false;
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = server.shutdown.draining() => return,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                was_exhausted = false;
+                admit(stream, canonical(peer), &server, &connections);
+            }
+            Err(error) if concerns_one_connection(&error) => {
+                tracing::debug!("a connection ended before it was accepted: {error}");
+            }
+            Err(error) => {
+                // Said once, not ten times a second, for as long as it lasts.
+                if !was_exhausted {
+                    tracing::error!("cannot accept connections for now: {error}");
+                }
+                was_exhausted = true;
+                sleep(EXHAUSTED_REST).await;
+            }
+        }
+    }
+}
+
+/// Gives the connection its task, or closes it without a byte, which clients take as "try again".
+fn admit(
+    stream: TcpStream,
+    peer: std::net::SocketAddr,
+    server: &Arc<Server>,
+    connections: &TaskTracker,
+) {
+    match server.admission.admit(Source::of(peer)) {
+        Ok(ticket) => {
+            let session = Session {
+                peer,
+                server: Arc::clone(server),
+            };
+            connections.spawn(async move {
+                connection::run(stream, session).await;
+                drop(ticket);
+            });
+        }
+        Err(full) => tracing::warn!("{peer}: turned away: {full}"),
+    }
+}
+
+/// Whether an error of `accept` is of the connection that was to be accepted (accept(2), "Error handling"),
+/// and not of the socket or the process.
+fn concerns_one_connection(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(
+            Errno::CONNABORTED
+                | Errno::INTR
+                | Errno::NETDOWN
+                | Errno::PROTO
+                | Errno::NOPROTOOPT
+                | Errno::HOSTDOWN
+                | Errno::HOSTUNREACH
+                | Errno::OPNOTSUPP
+                | Errno::NETUNREACH
+                | Errno::PERM
+        )
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::concerns_one_connection;
+    use rustix::io::Errno;
+
+    #[test]
+    fn running_out_of_descriptors_is_told_from_a_lost_connection() {
+        assert!(concerns_one_connection(&Errno::CONNABORTED.into()));
+        for errno in [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM] {
+            assert!(!concerns_one_connection(&errno.into()), "{errno}");
+        }
+    }
+}
