@@ -1,1 +1,8 @@
-//! towline-client
+//! The client: brings files home whole, whatever the network does.
+//!
+//! Results return as values, progress goes to a [`Monitor`](monitor::Monitor). Nothing here prints.
+
+pub mod classic;
+pub mod connect;
+pub mod monitor;
+pub mod retry;

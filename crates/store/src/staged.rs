@@ -125,6 +125,13 @@ impl Staged {
         &self.file
     }
 
+    /// Empties the file, to begin again.
+    pub fn restart(&self) -> Result<(), StageError> {
+        self.file
+            .set_len(0)
+            .map_err(|source| self.write_failed(source))
+    }
+
     /// Where the file will be.
     pub fn target(&self) -> &Path {
         &self.target

@@ -1,0 +1,211 @@
+//! One attempt: connect, ask, check the answer, receive, verify.
+
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use towline_proto::classic::{Header, Reply, ReplyError};
+use towline_proto::codec::Decoded;
+use towline_proto::digest::Md5Digest;
+use towline_proto::escape::Escaped;
+use towline_proto::limits::CLASSIC_ERROR_BYTES_MAX;
+use towline_store::staged::{StageError, Staged};
+
+use super::Options;
+use super::receive::receive;
+use crate::connect::{ConnectError, connect};
+use crate::monitor::{Event, Monitor};
+
+/// What the client was doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Sending the request.
+    Request,
+    /// Waiting for the answer.
+    Reply,
+    /// Receiving the file.
+    Content,
+}
+
+/// Why one attempt failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AttemptError {
+    /// The server was not reached.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The server sent nothing for too long.
+    #[error("the server was silent for {after:?} {phase}")]
+    Silent {
+        /// What was waited for.
+        phase: Phase,
+        /// How long.
+        after: Duration,
+    },
+    /// The server closed the connection too early.
+    #[error("the server closed the connection {phase}{}", full_server(*phase))]
+    Closed {
+        /// Where in the exchange.
+        phase: Phase,
+    },
+    /// The connection broke.
+    #[error("the connection broke {phase}: {source}")]
+    Broken {
+        /// Where in the exchange.
+        phase: Phase,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The answer is not one of this protocol.
+    #[error(transparent)]
+    Reply(#[from] ReplyError),
+    /// The answer names another file than was asked for.
+    #[error("the answer is about another file, \"{}\"", Escaped(.0.as_bytes()))]
+    WrongName(String),
+    /// The bytes are not those that the server hashed.
+    #[error("the checksum does not match: {computed} was received, {declared} was declared")]
+    Mismatch {
+        /// The MD5 in the answer.
+        declared: Md5Digest,
+        /// The MD5 of what arrived.
+        computed: Md5Digest,
+    },
+    /// The server has a message instead of the file.
+    #[error("the server answered: {}", Escaped(.0.trim_ascii()))]
+    Refused(Vec<u8>),
+    /// The file could not be stored here.
+    #[error(transparent)]
+    Stage(#[from] StageError),
+}
+
+impl AttemptError {
+    /// Whether the same attempt can go better later: everything but a refusal and a failure here.
+    pub fn is_retryable(&self) -> bool {
+        !matches!(self, Self::Refused(_) | Self::Stage(_))
+    }
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Request => "while the request was sent",
+            Self::Reply => "before it had answered",
+            Self::Content => "in the middle of the file",
+        })
+    }
+}
+
+fn full_server(phase: Phase) -> &'static str {
+    if phase == Phase::Reply {
+        " (a server that is full does that)"
+    } else {
+        ""
+    }
+}
+
+/// Fetches the file into `staged`, from its first byte, verifies it, and returns its size. Counts in
+/// `received_bytes` what arrived, also when it fails.
+pub(super) async fn attempt(
+    options: &Options,
+    staged: &Staged,
+    monitor: &dyn Monitor,
+    received_bytes: &mut u64,
+) -> Result<u64, AttemptError> {
+    let mut stream = connect(&options.address, options.silence_max).await?;
+    if let Ok(peer) = stream.peer_addr() {
+        monitor.on_event(&Event::Connected { peer });
+    }
+    send_request(&mut stream, options).await?;
+    let Header {
+        name: _,
+        size,
+        md5: declared,
+    } = read_header(&mut stream, options).await?;
+    monitor.on_event(&Event::Started {
+        size,
+        md5: declared,
+    });
+    staged.check_room(size)?;
+    let on_received = |bytes| {
+        *received_bytes += bytes;
+        monitor.on_event(&Event::Received { bytes });
+    };
+    let computed = receive(&mut stream, size, staged, options, on_received).await?;
+    if computed != declared {
+        return Err(AttemptError::Mismatch { declared, computed });
+    }
+    monitor.on_event(&Event::Verified { md5: computed });
+    Ok(size)
+}
+
+async fn send_request(stream: &mut TcpStream, options: &Options) -> Result<(), AttemptError> {
+    let bytes = options.request.encode();
+    in_time(Phase::Request, options, stream.write_all(&bytes)).await
+}
+
+/// Reads the answer up to the content, and no further.
+async fn read_header(stream: &mut TcpStream, options: &Options) -> Result<Header, AttemptError> {
+    let mut bytes = Vec::new();
+    loop {
+        match Reply::decode(&bytes)? {
+            Decoded::NeedMore(missing) => {
+                let read = bytes.len();
+                bytes.resize(read + missing, 0);
+                read_exact(stream, &mut bytes[read..], options).await?;
+            }
+            Decoded::Done(Reply::Found(header)) if header.answers(&options.request) => {
+                return Ok(header);
+            }
+            Decoded::Done(Reply::Found(header)) => {
+                return Err(AttemptError::WrongName(header.name));
+            }
+            Decoded::Done(Reply::Refused) => return Err(read_refusal(stream, options).await),
+        }
+    }
+}
+
+/// Fills `bytes`; a server that sends them one by one, each in time, is waited for.
+async fn read_exact(
+    stream: &mut TcpStream,
+    mut bytes: &mut [u8],
+    options: &Options,
+) -> Result<(), AttemptError> {
+    while !bytes.is_empty() {
+        match in_time(Phase::Reply, options, stream.read(bytes)).await? {
+            0 => {
+                return Err(AttemptError::Closed {
+                    phase: Phase::Reply,
+                });
+            }
+            read => bytes = &mut bytes[read..],
+        }
+    }
+    Ok(())
+}
+
+/// Reads the message of a refusal, as far as it comes in time and within its cap.
+async fn read_refusal(stream: &mut TcpStream, options: &Options) -> AttemptError {
+    let mut message = Vec::new();
+    let mut capped = stream.take(CLASSIC_ERROR_BYTES_MAX as u64);
+    // A message that breaks off is still the server's message.
+    let _ = timeout(options.silence_max, capped.read_to_end(&mut message)).await;
+    AttemptError::Refused(message)
+}
+
+/// Bounds one step of the exchange.
+pub(super) async fn in_time<T>(
+    phase: Phase,
+    options: &Options,
+    step: impl Future<Output = io::Result<T>>,
+) -> Result<T, AttemptError> {
+    match timeout(options.silence_max, step).await {
+        Ok(result) => result.map_err(|source| AttemptError::Broken { phase, source }),
+        Err(_) => Err(AttemptError::Silent {
+            phase,
+            after: options.silence_max,
+        }),
+    }
+}

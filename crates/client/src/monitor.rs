@@ -1,0 +1,76 @@
+//! What a transfer tells while it runs.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use towline_proto::digest::Md5Digest;
+
+use crate::classic::AttemptError;
+use crate::connect::Address;
+
+/// One thing that happened, in order.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// An attempt begins; the first is 1.
+    Connecting {
+        /// The server.
+        address: &'a Address,
+        /// Which attempt it is.
+        attempt: u32,
+    },
+    /// The server was reached.
+    Connected {
+        /// Which of its addresses answered.
+        peer: SocketAddr,
+    },
+    /// The server has the file and begins to send it, from its first byte.
+    Started {
+        /// Size of the file in bytes, as the server declares it.
+        size: u64,
+        /// MD5, as the server declares it.
+        md5: Md5Digest,
+    },
+    /// Bytes arrived.
+    Received {
+        /// How many, since the last such event.
+        bytes: u64,
+    },
+    /// The attempt failed and another follows, which begins the file again.
+    Retrying {
+        /// What went wrong.
+        error: &'a AttemptError,
+        /// The attempt that failed.
+        attempt: u32,
+        /// The wait before the next one.
+        wait: Duration,
+        /// Bytes that had arrived and will be sent again.
+        discarded_bytes: u64,
+    },
+    /// Every byte arrived and the checksum is the declared one.
+    Verified {
+        /// The checksum, as computed here.
+        md5: Md5Digest,
+    },
+    /// The file has its final name.
+    Published {
+        /// Where it is.
+        path: &'a Path,
+    },
+}
+
+/// Whoever watches transfers. Called from the transfer's own thread: must not block.
+pub trait Monitor: Send + Sync {
+    /// Takes note of an event.
+    fn on_event(&self, event: &Event<'_>);
+}
+
+/// Several watchers are told one after the other.
+impl Monitor for Vec<Box<dyn Monitor>> {
+    fn on_event(&self, event: &Event<'_>) {
+        for monitor in self {
+            monitor.on_event(event);
+        }
+    }
+}

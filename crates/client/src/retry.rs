@@ -1,0 +1,84 @@
+//! When to try again: pure, the clock is the caller's.
+
+use std::iter::successors;
+use std::time::Duration;
+
+/// Exponential backoff: each wait is twice the one before, up to a longest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backoff {
+    /// The wait before the first retry.
+    pub initial: Duration,
+    /// No wait is longer.
+    pub max: Duration,
+    /// How many times to try again after the first attempt.
+    pub retries: u32,
+}
+
+impl Backoff {
+    /// The waits, one per retry.
+    pub fn waits(&self) -> impl Iterator<Item = Duration> + use<> {
+        let Self {
+            initial,
+            max,
+            retries,
+        } = *self;
+        successors(Some(initial.min(max)), move |wait| {
+            Some(wait.saturating_mul(2).min(max))
+        })
+        .take(retries as usize)
+    }
+}
+
+/// The document's: 1, 2, 4, 8, 16 and 32 s, so that a server started within 63 s is found.
+impl Default for Backoff {
+    fn default() -> Self {
+        Self {
+            initial: Duration::from_secs(1),
+            max: Duration::from_secs(32),
+            retries: 6,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Backoff;
+    use std::time::Duration;
+
+    #[test]
+    fn the_default_waits_are_the_documents_63_seconds() {
+        let waits: Vec<_> = Backoff::default()
+            .waits()
+            .map(|wait| wait.as_secs())
+            .collect();
+        assert_eq!(waits, [1, 2, 4, 8, 16, 32]);
+        assert_eq!(waits.iter().sum::<u64>(), 63);
+    }
+
+    #[test]
+    fn waits_stop_growing_at_the_longest_and_never_overflow() {
+        let backoff = Backoff {
+            initial: Duration::from_secs(5),
+            max: Duration::from_secs(7),
+            retries: 3,
+        };
+        assert_eq!(
+            backoff
+                .waits()
+                .map(|wait| wait.as_secs())
+                .collect::<Vec<_>>(),
+            [5, 7, 7]
+        );
+        let backoff = Backoff {
+            initial: Duration::MAX,
+            max: Duration::MAX,
+            retries: 2,
+        };
+        assert_eq!(backoff.waits().count(), 2);
+        let none = Backoff {
+            retries: 0,
+            ..Backoff::default()
+        };
+        assert_eq!(none.waits().count(), 0);
+    }
+}
