@@ -1,0 +1,179 @@
+//! What the acts play on: a server in this process, a file, and a folder that is gone afterwards.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::net::SocketAddr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use tempfile::TempDir;
+use tokio::task::{JoinHandle, spawn_blocking};
+use towline_client::classic::{self, Downloaded, Options};
+use towline_client::connect::Address;
+use towline_client::retry::Backoff;
+use towline_net::listen::listen;
+use towline_proto::classic::Request;
+use towline_proto::name::RemoteName;
+use towline_server::config::Config;
+use towline_server::lifecycle::{Shutdown, StartError};
+use towline_store::hashing::{FileHashes, hash_file};
+use towline_store::staged::Durability;
+
+use crate::exit::{Exit, Failure};
+use crate::progress::Bar;
+
+/// Bytes of made-up content written at once.
+const MADE_UP_CHUNK_BYTES: usize = 1_024 * 1_024;
+
+/// Any free port on loopback.
+const ANY_PORT: &str = "127.0.0.1:0";
+
+/// A running server and the file that it serves.
+pub(super) struct Stage {
+    pub(super) server: SocketAddr,
+    pub(super) file_name: RemoteName,
+    pub(super) size: u64,
+    hashes: FileHashes,
+    folder: TempDir,
+    shutdown: Shutdown,
+    running: JoinHandle<Result<(), StartError>>,
+}
+
+impl Stage {
+    /// Makes a file of `size` bytes, or takes `file`, and starts a server of its folder.
+    pub(super) async fn set(file: Option<&Path>, size: u64) -> Result<Self, Failure> {
+        let folder = tempfile::Builder::new().prefix("towline-demo-").tempdir();
+        let folder = folder
+            .context("cannot make a temporary folder")
+            .map_err(|error| Failure::new(Exit::LocalDisk, error))?;
+        let path = match file {
+            Some(file) => file
+                .canonicalize()
+                .with_context(|| format!("cannot read {}", file.display()))
+                .map_err(|error| Failure::new(Exit::NotFound, error))?,
+            None => make_up(folder.path().join("served"), size).await?,
+        };
+        let hashes = hash(path.clone()).await?;
+        let (Some(root), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(Failure::new(
+                Exit::NotFound,
+                anyhow!("{} is no file", path.display()),
+            ));
+        };
+        let file_name = RemoteName::parse(name.as_bytes()).context("cannot serve that name")?;
+
+        let listener =
+            listen(ANY_PORT.parse().context("a constant")?).context("cannot listen on loopback")?;
+        let server = listener
+            .local_addr()
+            .context("cannot tell the listening address")?;
+        let config = Config {
+            state_dir: Some(folder.path().join("state")),
+            ..Config::new(root)
+        };
+        let shutdown = Shutdown::default();
+        let running = tokio::spawn(towline_server::run(
+            vec![listener],
+            config,
+            shutdown.clone(),
+        ));
+        Ok(Self {
+            server,
+            file_name,
+            size: hashes.bytes,
+            hashes,
+            folder,
+            shutdown,
+            running,
+        })
+    }
+
+    /// Fetches the file from `address` by the classic protocol, with a bar, and compares the copy's bytes
+    /// with the original's.
+    pub(super) async fn fetch_classic(&self, address: SocketAddr) -> Result<Downloaded, Failure> {
+        let request = Request::new(self.file_name.clone())
+            .context("the classic protocol needs a name in UTF-8; rename the file")?;
+        let host = address
+            .ip()
+            .to_string()
+            .parse()
+            .context("an address is a host")?;
+        let options = Options {
+            address: Address {
+                host,
+                port: address.port(),
+            },
+            request,
+            folder: self.folder.path().join("fetched"),
+            silence_max: Duration::from_secs(10),
+            backoff: Backoff {
+                initial: Duration::from_millis(500),
+                ..Backoff::default()
+            },
+            chunk_bytes: 512 * 1_024,
+            durability: Durability::Unsynced,
+        };
+        let bar = Bar::new(&self.file_name.to_string());
+        let downloaded = classic::download(&options, &bar).await?;
+        let copy = hash(downloaded.path.clone()).await?;
+        if copy.blake3 != self.hashes.blake3 {
+            return Err(Failure::new(
+                Exit::Integrity,
+                anyhow!("the copy is not the original"),
+            ));
+        }
+        Ok(downloaded)
+    }
+
+    /// Ends the server and removes the folder.
+    pub(super) async fn clear(self) -> Result<(), Failure> {
+        self.shutdown.drain();
+        self.running
+            .await
+            .context("the server died")?
+            .context("the server failed")?;
+        self.folder
+            .close()
+            .context("cannot remove the temporary folder")?;
+        Ok(())
+    }
+}
+
+/// Writes a file that no compression or deduplication makes small.
+async fn make_up(folder: PathBuf, size: u64) -> Result<PathBuf, Failure> {
+    let path = folder.join("demo.bin");
+    let result = path.clone();
+    let write = move || {
+        std::fs::create_dir_all(&folder)?;
+        let mut file = BufWriter::new(File::create(&path)?);
+        let mut random = blake3::Hasher::new_derive_key("towline demo content").finalize_xof();
+        let mut chunk = vec![0; MADE_UP_CHUNK_BYTES];
+        let mut left = size;
+        while left > 0 {
+            random.fill(&mut chunk);
+            let length = chunk.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+            file.write_all(&chunk[..length])?;
+            left -= length as u64;
+        }
+        file.flush()
+    };
+    let written = spawn_blocking(write)
+        .await
+        .context("making the file up died")?;
+    written
+        .context("cannot write the demo's file; choose a smaller --size, or set TMPDIR")
+        .map_err(|error| Failure::new(Exit::LocalDisk, error))?;
+    Ok(result)
+}
+
+async fn hash(path: PathBuf) -> Result<FileHashes, Failure> {
+    let hashing = spawn_blocking(move || {
+        File::open(&path)
+            .and_then(|file| hash_file(&file, |_| ()))
+            .with_context(|| format!("cannot read {}", path.display()))
+    });
+    let hashes = hashing.await.context("hashing died")?;
+    hashes.map_err(|error| Failure::new(Exit::LocalDisk, error))
+}

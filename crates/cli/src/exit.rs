@@ -1,0 +1,97 @@
+//! Exit codes, and which failure has which.
+
+use std::fmt;
+use std::process::ExitCode;
+
+use towline_client::classic::{AttemptError, DownloadError};
+use towline_store::staged::StageError;
+
+/// Every way a command ends that is not success, but for wrong arguments, which end in 2 before anything
+/// begins. The numbers are part of the interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Exit {
+    /// Any other failure.
+    Other = 1,
+    /// What was asked for does not exist.
+    NotFound = 3,
+    /// The network failed, and retries are used up.
+    Network = 5,
+    /// The bytes are not what they should be.
+    Integrity = 6,
+    /// The local disk: full, failing, or not permitted.
+    LocalDisk = 7,
+    /// Something else is where the result would be.
+    TargetExists = 8,
+    /// Another transfer is writing the same target.
+    TargetBusy = 9,
+    /// Some files of many failed.
+    Partial = 23,
+    /// Ended by Ctrl-C or SIGTERM.
+    Interrupted = 130,
+}
+
+/// Shown in the help.
+pub(crate) const CODES: &str = "\
+Exit codes:
+  0    done
+  1    other failure
+  2    wrong usage
+  3    not found
+  5    network failure, retries used up
+  6    the content does not match its checksum
+  7    local disk: full, failing, or not permitted
+  8    something else is in the target's place
+  9    the target is in use by another transfer
+  23   some files of many failed
+  130  interrupted";
+
+/// Why a command failed, and the code that says so.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) exit: Exit,
+    pub(crate) error: anyhow::Error,
+}
+
+impl Failure {
+    pub(crate) fn new(exit: Exit, error: impl Into<anyhow::Error>) -> Self {
+        Self {
+            exit,
+            error: error.into(),
+        }
+    }
+}
+
+/// The whole chain of causes on one line.
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#}", self.error)
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::new(Exit::Other, error)
+    }
+}
+
+impl From<DownloadError> for Failure {
+    fn from(error: DownloadError) -> Self {
+        let exit = match &error.source {
+            AttemptError::Refused(_) => Exit::NotFound,
+            AttemptError::Mismatch { .. } | AttemptError::WrongName(_) => Exit::Integrity,
+            AttemptError::Stage(StageError::Busy(_)) => Exit::TargetBusy,
+            AttemptError::Stage(StageError::TargetIsFolder(_)) => Exit::TargetExists,
+            AttemptError::Stage(_) => Exit::LocalDisk,
+            _ => Exit::Network,
+        };
+        // The error's own text says its cause already.
+        Self::new(exit, anyhow::anyhow!("{error}"))
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}

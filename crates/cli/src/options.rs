@@ -1,0 +1,79 @@
+//! How sizes and durations are written on the command line.
+
+use std::time::Duration;
+
+/// Smallest and largest buffer that makes sense, in bytes.
+const BUFFER_BYTES: std::ops::RangeInclusive<u64> = 512..=64 * 1_024 * 1_024;
+
+/// A number of bytes: `4096`, `64K`, `1M`, `2G`, `1T`, each 1,024 times the one before; `KiB` and the like
+/// mean the same.
+pub(crate) fn size(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let shift = match text[digits.len()..].to_ascii_uppercase().as_str() {
+        "" | "B" => 0,
+        "K" | "KIB" => 10,
+        "M" | "MIB" => 20,
+        "G" | "GIB" => 30,
+        "T" | "TIB" => 40,
+        _ => return Err("use a number of bytes, or one with K, M, G or T (1K = 1024)".into()),
+    };
+    let number: u64 = digits
+        .trim()
+        .parse()
+        .map_err(|error| format!("`{digits}`: {error}"))?;
+    number
+        .checked_mul(1 << shift)
+        .ok_or_else(|| "too large".into())
+}
+
+/// A buffer's size in bytes.
+pub(crate) fn buffer_size(text: &str) -> Result<usize, String> {
+    let bytes = size(text)?;
+    if !BUFFER_BYTES.contains(&bytes) {
+        return Err("use a size from 512 to 64M".into());
+    }
+    usize::try_from(bytes).map_err(|error| error.to_string())
+}
+
+/// A duration: `30` or `2.5` are seconds, `500ms`, `1m 30s` and `1h` are as written.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    if let Ok(seconds) = text.parse() {
+        return Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string());
+    }
+    humantime::parse_duration(text).map_err(|error| error.to_string())
+}
+
+/// A duration longer than none.
+pub(crate) fn timeout(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("a timeout of no time lets nothing through".into()),
+        timeout => Ok(timeout),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{buffer_size, duration, size, timeout};
+    use std::time::Duration;
+
+    #[test]
+    fn sizes_count_in_1024() {
+        assert_eq!(size("4096"), Ok(4_096));
+        assert_eq!(size("64k"), Ok(65_536));
+        assert_eq!(size("1 MiB"), Ok(1_048_576));
+        for bad in ["", "K", "-1", "1X", "1.5G", "99999999T"] {
+            assert!(size(bad).is_err(), "{bad}");
+        }
+        assert!(buffer_size("4096").is_ok() && buffer_size("0").is_err());
+    }
+
+    #[test]
+    fn durations_are_seconds_unless_they_say_otherwise() {
+        assert_eq!(duration("2.5"), Ok(Duration::from_millis(2_500)));
+        assert_eq!(duration("1m 30s"), Ok(Duration::from_secs(90)));
+        for bad in ["", "-1", "nan", "inf", "1x"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+        assert!(timeout("0").is_err());
+    }
+}

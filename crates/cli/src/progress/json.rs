@@ -1,0 +1,91 @@
+//! Newline-delimited JSON for programs, one object per event on standard output.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use towline_client::monitor::{Event, Monitor};
+
+use crate::output;
+
+/// Shortest time between two `progress` events.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Shown in the help of commands that transfer.
+pub(crate) const EVENTS: &str = "\
+With --json, standard output has one JSON object per line, told apart by `event`:
+  connecting  address, attempt
+  connected   peer
+  started     size (bytes), md5 (as declared)
+  progress    bytes, size; at most five times a second
+  retrying    attempt, error, wait_s, discarded_bytes
+  verified    md5
+  published   path
+  done        path, size, attempts, seconds
+  failed      error, exit (the exit code)";
+
+/// Prints events as they happen.
+#[derive(Default)]
+pub(crate) struct Json {
+    progress: Mutex<Progress>,
+}
+
+#[derive(Default)]
+struct Progress {
+    bytes: u64,
+    size: u64,
+    told: Option<Instant>,
+}
+
+impl Json {
+    fn count(&self, bytes: u64) {
+        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        progress.bytes += bytes;
+        let is_due = progress
+            .told
+            .is_none_or(|told| told.elapsed() >= PROGRESS_INTERVAL);
+        if is_due || progress.bytes == progress.size {
+            progress.told = Some(Instant::now());
+            let Progress { bytes, size, .. } = *progress;
+            output::event(json!({"event": "progress", "bytes": bytes, "size": size}));
+        }
+    }
+}
+
+impl Monitor for Json {
+    fn on_event(&self, event: &Event<'_>) {
+        let object = match event {
+            Event::Connecting { address, attempt } => {
+                json!({"event": "connecting", "address": address.to_string(), "attempt": attempt})
+            }
+            Event::Connected { peer } => json!({"event": "connected", "peer": peer.to_string()}),
+            Event::Started { size, md5 } => {
+                let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+                *progress = Progress {
+                    size: *size,
+                    ..Progress::default()
+                };
+                json!({"event": "started", "size": size, "md5": md5.to_string()})
+            }
+            Event::Received { bytes } => return self.count(*bytes),
+            Event::Retrying {
+                error,
+                attempt,
+                wait,
+                discarded_bytes,
+            } => json!({
+                "event": "retrying",
+                "attempt": attempt,
+                "error": error.to_string(),
+                "wait_s": wait.as_secs_f64(),
+                "discarded_bytes": discarded_bytes,
+            }),
+            Event::Verified { md5 } => json!({"event": "verified", "md5": md5.to_string()}),
+            Event::Published { path } => {
+                json!({"event": "published", "path": path.to_string_lossy()})
+            }
+            _ => return,
+        };
+        output::event(object);
+    }
+}

@@ -1,0 +1,64 @@
+//! The log's lines about a transfer.
+
+use std::sync::{Mutex, PoisonError};
+
+use towline_client::monitor::{Event, Monitor};
+use towline_proto::milestones::Milestones;
+
+use super::lines::Retry;
+
+/// Logs connections, every tenth of the way, errors, and the checksum.
+pub(super) struct Log {
+    name: String,
+    progress: Mutex<(u64, Milestones)>,
+}
+
+impl Log {
+    /// Logs a transfer of `name`, which is safe to print.
+    pub(super) fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            progress: Mutex::new((0, Milestones::new(0))),
+        }
+    }
+}
+
+impl Monitor for Log {
+    fn on_event(&self, event: &Event<'_>) {
+        let name = &self.name;
+        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            Event::Connecting { address, attempt } => {
+                tracing::info!("{name}: connecting to {address}, attempt {attempt}");
+            }
+            Event::Connected { peer } => tracing::info!("{name}: connected to {peer}"),
+            Event::Started { size, md5 } => {
+                *progress = (0, Milestones::new(*size));
+                tracing::info!("{name}: {size} bytes follow, MD5 {md5}");
+            }
+            Event::Received { bytes } => {
+                let (received, milestones) = &mut *progress;
+                *received += bytes;
+                if let Some(percent) = milestones.reached(*received) {
+                    tracing::info!("{name}: {percent} %");
+                }
+            }
+            Event::Retrying {
+                error,
+                attempt,
+                wait,
+                discarded_bytes,
+            } => {
+                let retry = Retry {
+                    error,
+                    wait: *wait,
+                    discarded_bytes: *discarded_bytes,
+                };
+                tracing::warn!("{name}: attempt {attempt} failed: {retry}");
+            }
+            Event::Verified { md5 } => tracing::info!("{name}: checksum verified, MD5 {md5}"),
+            Event::Published { path } => tracing::info!("{name}: saved as {path:?}"),
+            _ => {}
+        }
+    }
+}
