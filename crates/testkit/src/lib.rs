@@ -2,6 +2,7 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | [`script`] | a peer that sends and expects exact bytes, as a server or as a client |
 //! | [`tree`] | deterministic file contents of any size |
 //! | [`random`] | the seeded randomness under it all |
 //! | [`deadline`] | the bound on every wait |
@@ -12,6 +13,7 @@
 
 pub mod deadline;
 pub mod random;
+pub mod script;
 pub mod tree;
 
 /// Says on standard error why a test ends without having tested anything.
