@@ -2,6 +2,7 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | [`chaos`] | a proxy that cuts, stalls, delays or corrupts a connection at an exact byte |
 //! | [`script`] | a peer that sends and expects exact bytes, as a server or as a client |
 //! | [`tree`] | deterministic file contents of any size |
 //! | [`random`] | the seeded randomness under it all |
@@ -11,6 +12,7 @@
 //! it. A set-up that fails, or a wait that passes its deadline, panics and says what was awaited: a
 //! test has nothing better to do. What a peer does wrong is a value, for a test to judge.
 
+pub mod chaos;
 pub mod deadline;
 pub mod random;
 pub mod script;
