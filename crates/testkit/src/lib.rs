@@ -4,6 +4,8 @@
 //! |---|---|
 //! | [`chaos`] | a proxy that cuts, stalls, delays or corrupts a connection at an exact byte |
 //! | [`script`] | a peer that sends and expects exact bytes, as a server or as a client |
+//! | [`process`] | a server as a process of its own: its address, log lines, signals, exit status |
+//! | [`python`] | the document-written Python peers of `tests/peers` |
 //! | [`tree`] | deterministic file contents of any size |
 //! | [`random`] | the seeded randomness under it all |
 //! | [`deadline`] | the bound on every wait |
@@ -14,6 +16,8 @@
 
 pub mod chaos;
 pub mod deadline;
+pub mod process;
+pub mod python;
 pub mod random;
 pub mod script;
 pub mod tree;
