@@ -168,13 +168,16 @@ fn describe(path: &Path, hashes: &FileHashes, as_json: bool) -> String {
     if !as_json {
         return format!("blake3:{blake3}  md5:{md5}  {shown}");
     }
-    let mut object = json!({"size": bytes, "blake3": blake3.to_string(), "md5": md5.to_string()});
+    let (blake3, md5) = (blake3.to_string(), md5.to_string());
     match path.to_str() {
-        Some(path) => object["path"] = path.into(),
-        // JSON has no place for other bytes.
-        None => object["escaped_path"] = shown.to_string().into(),
+        Some(path) => json!({"path": path, "size": bytes, "blake3": blake3, "md5": md5}),
+        // JSON has no place for bytes that are not UTF-8.
+        None => {
+            let shown = shown.to_string();
+            json!({"escaped_path": shown, "size": bytes, "blake3": blake3, "md5": md5})
+        }
     }
-    object.to_string()
+    .to_string()
 }
 
 /// The paths that could not be hashed.

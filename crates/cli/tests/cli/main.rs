@@ -1,0 +1,11 @@
+//! The promises of the `towline` command, kept by the real binary.
+
+mod classic_commands;
+mod crash;
+mod demo;
+mod hash;
+mod interop;
+mod local_faults;
+mod network_faults;
+mod shutdown;
+mod support;
