@@ -1,5 +1,5 @@
 //! The folders on the way to a file that is received: opened without following links, made where they are
-//! missing, and removed again if nothing comes of it.
+//! missing, and those below the user's folder removed again if nothing comes of it.
 
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
@@ -12,13 +12,14 @@ use towline_proto::name::RemoteName;
 
 const OPEN_FOLDER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
-/// Folders that were made for a file. Unless they are kept, those that are still empty are removed when this
-/// is dropped.
+/// Folders that were made for a file. Unless they are kept, those below the base that are still empty are
+/// removed when this is dropped; the base itself is the user's, and stays.
 #[derive(Debug, Default)]
 pub(crate) struct NewFolders {
     /// From the top down: each one's parent, and its name in there.
     made: Vec<(OwnedFd, Vec<u8>)>,
-    kept: bool,
+    /// How many of them are kept.
+    kept: usize,
 }
 
 impl NewFolders {
@@ -31,6 +32,7 @@ impl NewFolders {
         name: &RemoteName,
     ) -> Result<(OwnedFd, PathBuf), (PathBuf, Errno)> {
         self.make_base(base)?;
+        self.keep();
         let mut folder =
             open(base, OPEN_FOLDER, Mode::empty()).map_err(|errno| (base.to_owned(), errno))?;
         let mut path = base.to_owned();
@@ -43,9 +45,9 @@ impl NewFolders {
         Ok((folder, path))
     }
 
-    /// Keeps the folders: the file is in its place.
+    /// Keeps all the folders made so far.
     pub(crate) fn keep(&mut self) {
-        self.kept = true;
+        self.kept = self.made.len();
     }
 
     /// Makes the names of the new folders durable.
@@ -88,10 +90,8 @@ impl NewFolders {
 
 impl Drop for NewFolders {
     fn drop(&mut self) {
-        if !self.kept {
-            for (parent, name) in self.made.iter().rev() {
-                let _ = unlinkat(parent, &name[..], AtFlags::REMOVEDIR);
-            }
+        for (parent, name) in self.made.drain(self.kept..).rev() {
+            let _ = unlinkat(parent, &name[..], AtFlags::REMOVEDIR);
         }
     }
 }

@@ -74,9 +74,6 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         console: LevelFilter::OFF,
         verbose: args.output.verbose,
     });
-    std::fs::create_dir_all(&args.downloads_dir)
-        .with_context(|| format!("cannot make the folder {}", args.downloads_dir.display()))
-        .map_err(|error| Failure::new(Exit::LocalDisk, error))?;
     let json = args.output.json;
     let result = block_on(fetch(&args.output, args.options()));
     match &result {

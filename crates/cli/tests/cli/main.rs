@@ -3,9 +3,11 @@
 mod classic_commands;
 mod crash;
 mod demo;
+mod durability;
 mod hash;
 mod interop;
 mod local_faults;
 mod network_faults;
+mod protocol;
 mod shutdown;
 mod support;
