@@ -29,4 +29,6 @@ pub mod escape;
 pub mod limits;
 pub mod milestones;
 pub mod name;
+pub mod native;
+pub mod piece;
 pub mod sniff;

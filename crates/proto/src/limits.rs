@@ -18,3 +18,24 @@ pub const CLASSIC_ERROR_BYTES_MAX: usize = 1_024;
 
 /// Most bytes that a server reads and drops of what a client sends after its classic request.
 pub const CLASSIC_DRAIN_BYTES_MAX: usize = 64 * 1_024;
+
+/// Most pieces that a file is cut into.
+pub const PIECES_MAX: u32 = 1 << 20;
+
+/// Largest control payload of a native frame, in bytes.
+pub const CONTROL_BYTES_MAX: usize = 64 * 1_024;
+
+/// Largest data payload of a native frame, in bytes.
+pub const DATA_BYTES_MAX: usize = 1_024 * 1_024;
+
+/// Most bytes of an opaque file version.
+pub const VERSION_BYTES_MAX: usize = 64;
+
+/// Most runs of pieces in one fetch.
+pub const FETCH_RUNS_MAX: usize = 1_024;
+
+/// Most piece hashes in one answer: 32 bytes each stay within a control payload.
+pub const HASHES_MAX: u32 = 1_024;
+
+/// Most requests of one connection that wait for an answer.
+pub const PIPELINED_MAX: usize = 32;

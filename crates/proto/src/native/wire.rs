@@ -1,0 +1,79 @@
+//! The messages as they stand in `towline.proto`; everything is checked when [`super::message`] takes it over.
+
+/// `Stat`
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub(super) struct Stat {
+    #[prost(bytes = "vec", tag = "1")]
+    pub(super) name: Vec<u8>,
+}
+
+/// `Info`
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub(super) struct Info {
+    #[prost(bytes = "vec", tag = "1")]
+    pub(super) version: Vec<u8>,
+    #[prost(uint64, tag = "2")]
+    pub(super) size: u64,
+    #[prost(sint64, tag = "3")]
+    pub(super) modified_ns: i64,
+    #[prost(uint32, tag = "4")]
+    pub(super) mode: u32,
+    #[prost(bytes = "vec", optional, tag = "5")]
+    pub(super) root: Option<Vec<u8>>,
+}
+
+/// `Run`
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub(super) struct Run {
+    #[prost(uint32, tag = "1")]
+    pub(super) first: u32,
+    #[prost(uint32, tag = "2")]
+    pub(super) count: u32,
+}
+
+/// `Fetch`, and `Hashes`, which has one run.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub(super) struct Pieces {
+    #[prost(bytes = "vec", tag = "1")]
+    pub(super) name: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    pub(super) version: Vec<u8>,
+    #[prost(message, repeated, tag = "3")]
+    pub(super) runs: Vec<Run>,
+}
+
+/// `Piece`
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub(super) struct Piece {
+    #[prost(uint32, tag = "1")]
+    pub(super) index: u32,
+    #[prost(bytes = "vec", tag = "2")]
+    pub(super) hash: Vec<u8>,
+}
+
+/// `Hole`
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub(super) struct Hole {
+    #[prost(uint64, tag = "1")]
+    pub(super) bytes: u64,
+}
+
+/// `HashList`
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub(super) struct HashList {
+    #[prost(uint32, tag = "1")]
+    pub(super) first: u32,
+    #[prost(bytes = "vec", tag = "2")]
+    pub(super) hashes: Vec<u8>,
+}
+
+/// `Error`
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub(super) struct Error {
+    #[prost(uint32, tag = "1")]
+    pub(super) code: u32,
+    #[prost(string, tag = "2")]
+    pub(super) text: String,
+    #[prost(bool, tag = "3")]
+    pub(super) retry: bool,
+}
