@@ -82,7 +82,7 @@ pub fn run(options: &Options) -> Result<()> {
         bail!("the measurements need Linux: they read and set it under /proc and use {SCRATCH}");
     }
     let interruption = Interruption::watch()?;
-    run_command(cargo().args(["build", "--release", "--locked", "--package", "towline"]))?;
+    run_command(cargo().args(["build", "--release", "--package", "towline"]))?;
 
     system::pin_to_two_cores()?;
     let _congestion_control = CongestionControl::usual();

@@ -51,7 +51,7 @@ impl Interruption {
 
 /// The usual congestion control for the time of the run; dropping this puts back what was there.
 pub(super) struct CongestionControl {
-    /// Files and what stood in them.
+    //// Files and what stood in them.
     saved: Vec<(PathBuf, String)>,
 }
 
@@ -70,31 +70,30 @@ impl CongestionControl {
     }
 
     fn set(&mut self, folder: &Path) -> Result<()> {
+        let default = folder.join("tcp_congestion_control");
+        let allowed = folder.join("tcp_allowed_congestion_control");
+        // Both are read before either is written: the kernel allows what it is given as the default.
+        for path in [&default, &allowed] {
+            let before = fs::read_to_string(path)?.trim().to_owned();
+            self.saved.push((path.clone(), before));
+        }
         // The default comes first: setting it loads the module, without which it cannot be allowed.
-        self.replace(folder.join("tcp_congestion_control"), USUAL)?;
+        fs::write(&default, USUAL).context("the default")?;
         let available = fs::read_to_string(folder.join("tcp_available_congestion_control"))?;
         let is_here = |name: &&str| available.split_whitespace().any(|word| word == *name);
-        let allowed: Vec<_> = ALLOWED.into_iter().filter(is_here).collect();
-        self.replace(
-            folder.join("tcp_allowed_congestion_control"),
-            &allowed.join(" "),
-        )
-    }
-
-    fn replace(&mut self, path: PathBuf, value: &str) -> Result<()> {
-        let before = fs::read_to_string(&path)?.trim().to_owned();
-        if before != value {
-            fs::write(&path, value).with_context(|| format!("cannot write {}", path.display()))?;
-            self.saved.push((path, before));
-        }
-        Ok(())
+        let names: Vec<_> = ALLOWED.into_iter().filter(is_here).collect();
+        fs::write(&allowed, names.join(" ")).context("what is allowed")
     }
 }
 
 impl Drop for CongestionControl {
     fn drop(&mut self) {
-        for (path, before) in self.saved.drain(..).rev() {
-            if let Err(error) = fs::write(&path, &before) {
+        for (path, before) in &self.saved {
+            // What could not be set need not be put back, and could not be.
+            if fs::read_to_string(path).is_ok_and(|now| now.trim() == before) {
+                continue;
+            }
+            if let Err(error) = fs::write(path, before) {
                 eprintln!(
                     "{} was `{before}` and cannot be put back: {error}",
                     path.display()
@@ -214,7 +213,7 @@ mod tests {
     #[test]
     fn half_of_a_setting_is_put_back_too() {
         let folder = settings("vegas", "reno");
-        fs::remove_file(folder.path().join("tcp_allowed_congestion_control")).unwrap();
+        fs::remove_file(folder.path().join("tcp_available_congestion_control")).unwrap();
         drop(CongestionControl::set_in(folder.path()));
         let default = fs::read_to_string(folder.path().join("tcp_congestion_control")).unwrap();
         assert_eq!(default, "vegas");

