@@ -60,11 +60,11 @@ fn roots(repository: &Repository, manifest: &TextFile, table: &toml::Table) -> V
 
 /// Adds the file at `path`, whose modules lie in the folder `home`, and what its `mod` items lead to.
 fn reach(repository: &Repository, path: &Path, home: &Path, reached: &mut BTreeSet<PathBuf>) {
-    let Some(syntax) = repository.file(path).and_then(TextFile::syntax) else {
+    let Some(rust) = repository.file(path).and_then(TextFile::rust) else {
         return;
     };
     if reached.insert(path.to_owned()) {
-        follow(repository, &syntax.items, path, home, reached);
+        follow(repository, &rust.syntax.items, path, home, reached);
     }
 }
 

@@ -1,10 +1,8 @@
 //! Rules about what code may reach for: clocks, naps, and the compiler's blind eye.
 
-use std::path::Path;
-
 use super::Violation;
-use super::repository::{Repository, TextFile};
-use super::tokens::{Token, Tokens, lines_with};
+use super::repository::{Repository, Rust, TextFile};
+use super::tokens::{Token, lines_with};
 
 /// Files and folders whose code is given the time and never asks for it, so that a test can run through
 /// hours in a moment. Their tests may make up an instant to start from.
@@ -37,8 +35,8 @@ const EXCUSE: &str = "// tidy: allow";
 pub(super) fn pure_files_have_no_clock(repository: &Repository) -> Vec<Violation> {
     let is_pure = |file: &TextFile| PURE.iter().any(|pure| file.path.starts_with(pure));
     let mut violations = Vec::new();
-    for (file, _) in repository.rust().filter(|(file, _)| is_pure(file)) {
-        for line in lines_with_any(&Tokens::of(&file.text).shipped, CLOCKS) {
+    for (file, rust) in repository.rust().filter(|(file, _)| is_pure(file)) {
+        for line in lines_with_any(&rust.tokens.shipped, CLOCKS) {
             violations
                 .push(file.violation(line, "a clock in a pure file: have the time passed in"));
         }
@@ -49,8 +47,7 @@ pub(super) fn pure_files_have_no_clock(repository: &Repository) -> Vec<Violation
 /// A test that sleeps is slow on a fast machine and fails on a slow one.
 pub(super) fn tests_do_not_sleep(repository: &Repository) -> Vec<Violation> {
     let mut violations = Vec::new();
-    for (file, _) in repository.rust() {
-        let tokens = Tokens::of(&file.text);
+    for (file, Rust { tokens, .. }) in repository.rust() {
         let mut lines = lines_with_any(&tokens.tests, SLEEPS);
         if file
             .path
@@ -71,13 +68,12 @@ pub(super) fn tests_do_not_sleep(repository: &Repository) -> Vec<Violation> {
 /// `unsafe` is for the send path alone.
 pub(super) fn unsafe_stays_in_its_place(repository: &Repository) -> Vec<Violation> {
     let mut violations = Vec::new();
-    for (file, _) in repository
-        .rust()
-        .filter(|(file, _)| !file.path.starts_with(Path::new(UNSAFE_HOME)))
-    {
-        let Tokens { shipped, tests } = Tokens::of(&file.text);
-        for tokens in [shipped, tests] {
-            for line in lines_with(&tokens, &["unsafe"]) {
+    for (file, rust) in repository.rust() {
+        if file.path.starts_with(UNSAFE_HOME) {
+            continue;
+        }
+        for tokens in [&rust.tokens.shipped, &rust.tokens.tests] {
+            for line in lines_with(tokens, &["unsafe"]) {
                 violations.push(file.violation(line, format!("`unsafe` outside {UNSAFE_HOME}")));
             }
         }

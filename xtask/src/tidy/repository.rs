@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result};
 use ignore::WalkBuilder;
 
 use super::Violation;
+use super::tokens::Tokens;
 
 /// Folders of material that is not written here.
 const FOREIGN: &[&str] = &[".git", "fuzz/corpus"];
@@ -23,8 +24,13 @@ pub(super) struct TextFile {
     /// Relative to the workspace.
     pub(super) path: PathBuf,
     pub(super) text: String,
-    /// Present for Rust files alone.
-    syntax: Option<syn::File>,
+    rust: Option<Rust>,
+}
+
+/// What a Rust file is besides its text.
+pub(super) struct Rust {
+    pub(super) syntax: syn::File,
+    pub(super) tokens: Tokens,
 }
 
 impl Repository {
@@ -70,11 +76,10 @@ impl Repository {
         self.files.iter()
     }
 
-    /// Every Rust file, with its syntax.
-    pub(super) fn rust(&self) -> impl Iterator<Item = (&TextFile, &syn::File)> {
-        self.files
-            .iter()
-            .filter_map(|file| Some((file, file.syntax.as_ref()?)))
+    /// Every Rust file, parsed.
+    pub(super) fn rust(&self) -> impl Iterator<Item = (&TextFile, &Rust)> {
+        let parsed = |file| Some((file, TextFile::rust(file)?));
+        self.files.iter().filter_map(parsed)
     }
 
     /// The file at `path`, if there is one.
@@ -100,23 +105,23 @@ impl Repository {
 
 impl TextFile {
     fn new(path: &Path, text: String) -> Result<Self> {
-        let syntax = match path.extension() {
-            Some(extension) if extension == "rs" => Some(
-                syn::parse_file(&text)
-                    .with_context(|| format!("{} does not parse", path.display()))?,
-            ),
-            _ => None,
-        };
-        Ok(Self {
+        let mut file = Self {
             path: path.to_owned(),
             text,
-            syntax,
-        })
+            rust: None,
+        };
+        if file.has_extension("rs") {
+            let syntax = syn::parse_file(&file.text)
+                .with_context(|| format!("{} does not parse", path.display()))?;
+            let tokens = Tokens::of(&file.text);
+            file.rust = Some(Rust { syntax, tokens });
+        }
+        Ok(file)
     }
 
     /// The parsed file, for a Rust file.
-    pub(super) fn syntax(&self) -> Option<&syn::File> {
-        self.syntax.as_ref()
+    pub(super) fn rust(&self) -> Option<&Rust> {
+        self.rust.as_ref()
     }
 
     /// Whether the last component of the path is `name`.

@@ -41,9 +41,9 @@ pub(super) fn file_length(repository: &Repository) -> Vec<Violation> {
 /// No function is too long to be seen at once.
 pub(super) fn function_length(repository: &Repository) -> Vec<Violation> {
     let mut violations = Vec::new();
-    for (file, syntax) in repository.rust() {
+    for (file, rust) in repository.rust() {
         let mut functions = Functions::default();
-        functions.visit_file(syntax);
+        functions.visit_file(&rust.syntax);
         for Function { name, line, lines } in functions.found {
             if lines > FUNCTION_LINES_MAX {
                 let message = format!("`{name}` has {lines} lines, {FUNCTION_LINES_MAX} at most");
