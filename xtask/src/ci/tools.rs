@@ -155,7 +155,8 @@ impl Toolbox {
             .args(["-m", "pip", "install", "--quiet", "--upgrade", "--no-deps"])
             .args(["--only-binary", ":all:", "--target"])
             .arg(self.wheels())
-            .arg(requirement);
+            .arg(requirement)
+            .env("PIP_ROOT_USER_ACTION", "ignore");
         command
     }
 
@@ -189,4 +190,47 @@ fn apt_get(args: &[&str]) -> Command {
     let mut command = Command::new("apt-get");
     command.args(args).env("DEBIAN_FRONTEND", "noninteractive");
     command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `echo` says of itself what it is told to say.
+    fn echo(says: &'static str, version: Option<&'static str>) -> Tool {
+        Tool {
+            program: "echo",
+            version_flag: says,
+            version,
+            sources: &[],
+        }
+    }
+
+    #[test]
+    fn only_the_version_of_the_table_will_do() {
+        let path = Path::new("echo");
+        let found = is_right(&echo("typos-cli 1.52.0", Some("1.52.0")), path);
+        assert_eq!(found.as_deref(), Some("typos-cli 1.52.0"));
+        assert!(is_right(&echo("0.9.20", Some("0.9.2")), path).is_none());
+        assert!(is_right(&echo("anything", None), path).is_some());
+        assert!(is_right(&echo("", None), Path::new("/nonexistent")).is_none());
+    }
+
+    #[test]
+    fn a_tool_installed_for_the_checks_is_preferred() {
+        let toolbox = Toolbox::new("tools".into());
+        let candidates = toolbox.candidates(&echo("", None));
+        assert_eq!(candidates[0], Path::new("tools/bin/echo"));
+        assert_eq!(
+            candidates.last().map(PathBuf::as_path),
+            Some(Path::new("echo"))
+        );
+    }
+
+    #[test]
+    fn a_tool_without_a_source_is_refused_by_name() {
+        let toolbox = Toolbox::new("tools".into());
+        let error = toolbox.install_tool(&echo("", Some("7.7"))).unwrap_err();
+        assert_eq!(error.to_string(), "echo 7.7 could not be installed");
+    }
 }
