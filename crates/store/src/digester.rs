@@ -22,7 +22,7 @@ const ABANDONED_AFTER: Duration = Duration::from_mins(10);
 /// Computes MD5s, each version's at most once at a time, by a bounded number of workers.
 #[derive(Debug)]
 pub struct Digester {
-    hash_store: Option<HashStore>,
+    hash_store: Option<Arc<HashStore>>,
     workers: Semaphore,
     abandoned_after: Duration,
     jobs: Mutex<HashMap<Version, Arc<Job>>>,
@@ -53,13 +53,13 @@ impl From<io::Error> for DigestError {
 
 impl Digester {
     /// Computes at most `workers` MD5s at once, and remembers them in `hash_store` if there is one.
-    pub fn new(hash_store: Option<HashStore>, workers: usize) -> Arc<Self> {
+    pub fn new(hash_store: Option<Arc<HashStore>>, workers: usize) -> Arc<Self> {
         Self::abandoning_after(ABANDONED_AFTER, hash_store, workers)
     }
 
     fn abandoning_after(
         abandoned_after: Duration,
-        hash_store: Option<HashStore>,
+        hash_store: Option<Arc<HashStore>>,
         workers: usize,
     ) -> Arc<Self> {
         let workers = Semaphore::new(workers.max(1));
@@ -262,7 +262,7 @@ mod tests {
                 .md5(&file.version)
                 .unwrap()
         };
-        let new_digester = || Digester::new(Some(HashStore::open(state.path()).unwrap()), 1);
+        let new_digester = || Digester::new(Some(Arc::new(HashStore::open(state.path()).unwrap())), 1);
         let (_folder, file) = folder_with(&vec![2; 2 * MIB]);
         let md5 = new_digester().md5(&file).await.unwrap();
         assert_eq!(remembered(&file), None);

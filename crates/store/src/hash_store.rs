@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, params};
 use towline_proto::digest::Md5Digest;
+use towline_proto::piece::PieceHash;
 
 use crate::version::Version;
 
@@ -117,6 +118,58 @@ impl HashStore {
             ])
             .map(drop)
     }
+
+    /// The runs of piece hashes that are remembered of a version, each with its first piece.
+    pub fn pieces(
+        &self,
+        version: &Version,
+    ) -> Result<Vec<(u32, Vec<PieceHash>)>, rusqlite::Error> {
+        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut statement = connection.prepare_cached(
+            "SELECT first, hashes FROM pieces WHERE file_system = ?1 AND inode = ?2 AND size = ?3
+             AND modified_ns = ?4 AND changed_ns = ?5",
+        )?;
+        let runs = statement.query_map(key(version), |row| {
+            let hashes: Vec<u8> = row.get(1)?;
+            let (hashes, _) = hashes.as_chunks::<32>();
+            Ok((row.get(0)?, hashes.iter().map(|hash| PieceHash(*hash)).collect()))
+        })?;
+        runs.collect()
+    }
+
+    /// Remembers runs of piece hashes of a version in one transaction; a run takes the place of the one that
+    /// began at the same piece. Small files are left out.
+    pub fn remember_pieces<'a>(
+        &self,
+        version: &Version,
+        runs: impl IntoIterator<Item = (u32, &'a [PieceHash])>,
+    ) -> Result<(), rusqlite::Error> {
+        if version.size < REMEMBERED_BYTES_MIN {
+            return Ok(());
+        }
+        let (file_system, inode, size, modified_ns, changed_ns) = key(version);
+        let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let transaction = connection.transaction()?;
+        for (first, hashes) in runs {
+            let hashes: Vec<u8> = hashes.iter().flat_map(|hash| hash.0).collect();
+            transaction
+                .prepare_cached(
+                    "INSERT OR REPLACE INTO pieces
+                     (file_system, inode, first, size, modified_ns, changed_ns, hashes)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                )?
+                .execute(params![
+                    file_system,
+                    inode,
+                    first,
+                    size,
+                    modified_ns,
+                    changed_ns,
+                    hashes
+                ])?;
+        }
+        transaction.commit()
+    }
 }
 
 /// A version in SQLite's signed integers; the bits are kept.
@@ -149,6 +202,16 @@ fn connect(path: &Path) -> Result<Connection, rusqlite::Error> {
                      md5 BLOB NOT NULL CHECK (length(md5) = 16),
                      PRIMARY KEY (file_system, inode)
                  ) STRICT, WITHOUT ROWID;
+                 CREATE TABLE IF NOT EXISTS pieces (
+                     file_system INTEGER NOT NULL,
+                     inode INTEGER NOT NULL,
+                     first INTEGER NOT NULL,
+                     size INTEGER NOT NULL,
+                     modified_ns INTEGER NOT NULL,
+                     changed_ns INTEGER NOT NULL,
+                     hashes BLOB NOT NULL,
+                     PRIMARY KEY (file_system, inode, first)
+                 ) STRICT;
                  PRAGMA user_version = {SCHEMA};
                  COMMIT;"
             ))?;
@@ -183,6 +246,7 @@ fn set_aside(path: &Path) {
 #[cfg(test)]
 mod tests {
     use towline_proto::digest::Md5Digest;
+use towline_proto::piece::PieceHash;
 
     use super::{FILE_NAME, HashStore, REMEMBERED_BYTES_MIN};
     use crate::version::Version;

@@ -9,5 +9,6 @@ mod folders;
 pub mod hash_store;
 pub mod hashing;
 pub mod local;
+pub mod piece_hashes;
 pub mod staged;
 pub mod version;

@@ -169,15 +169,14 @@ fn describe(path: &Path, hashes: &FileHashes, as_json: bool) -> String {
         return format!("blake3:{blake3}  md5:{md5}  {shown}");
     }
     let (blake3, md5) = (blake3.to_string(), md5.to_string());
-    match path.to_str() {
-        Some(path) => json!({"path": path, "size": bytes, "blake3": blake3, "md5": md5}),
+    let object = if let Some(path) = path.to_str() {
+        json!({"path": path, "size": bytes, "blake3": blake3, "md5": md5})
+    } else {
         // JSON has no place for bytes that are not UTF-8.
-        None => {
-            let shown = shown.to_string();
-            json!({"escaped_path": shown, "size": bytes, "blake3": blake3, "md5": md5})
-        }
-    }
-    .to_string()
+        let shown = shown.to_string();
+        json!({"escaped_path": shown, "size": bytes, "blake3": blake3, "md5": md5})
+    };
+    object.to_string()
 }
 
 /// The paths that could not be hashed.

@@ -66,7 +66,7 @@ pub(crate) struct ListenArgs {
 /// How a server serves, whichever command started it.
 #[derive(clap::Args, Debug)]
 pub(crate) struct ServeArgs {
-    /// Folder where checksums are remembered [default: $XDG_STATE_HOME/towline]
+    /// Folder where checksums are remembered [default: towline in `$XDG_STATE_HOME`]
     #[arg(long, value_name = "DIR", env = "TOWLINE_STATE_DIR")]
     state_dir: Option<PathBuf>,
     /// Connections served at once

@@ -94,7 +94,10 @@ async fn a_flipped_byte_in_the_reply_is_found_and_healed() {
         let plan = Plan::clean().with(Direction::ToClient, place, FaultKind::Flip { mask: 0x01 });
         let ran = fetch(&site, &server, plan).await;
         if HUGE_SIZE.contains(&place) && ran.code == Some(7) {
-            assert!(ran.stderr.contains("its file system has"), "byte {place}: {ran:?}");
+            assert!(
+                ran.stderr.contains("its file system has"),
+                "byte {place}: {ran:?}"
+            );
             continue;
         }
         assert_eq!(ran.code, Some(0), "byte {place}: {ran:?}");

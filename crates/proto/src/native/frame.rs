@@ -149,12 +149,15 @@ pub fn control(kind: Kind, payload: &[u8]) -> Vec<u8> {
 }
 
 fn header(kind: Kind, length: usize, covered_payload: &[u8]) -> [u8; HEADER_BYTES] {
+    let mut bytes = [0; HEADER_BYTES];
+    let (covered, crc) = bytes.split_at_mut(COVERED_BYTES);
+    let (length_field, kind_field) = covered.split_at_mut(COVERED_BYTES.saturating_sub(1));
     // Whoever makes frames keeps to the caps, which are far below; were it not so, the peer refuses them.
-    let [a, b, c, d] = u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes();
-    let covered = [a, b, c, d, kind.number()];
-    let crc = crc32c::crc32c_append(crc32c::crc32c(&covered), covered_payload);
-    let [e, f, g, h] = crc.to_be_bytes();
-    [a, b, c, d, kind.number(), e, f, g, h]
+    length_field.copy_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
+    kind_field.fill(kind.number());
+    let checksum = crc32c::crc32c_append(crc32c::crc32c(covered), covered_payload);
+    crc.copy_from_slice(&checksum.to_be_bytes());
+    bytes
 }
 
 #[cfg(test)]

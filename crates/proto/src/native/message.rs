@@ -120,11 +120,13 @@ pub enum ErrorCode {
     Busy,
     /// Reading failed.
     Io,
+    /// `Cancel` dropped all requests before it.
+    Cancelled,
     /// A number that is not known here.
     Other(u32),
 }
 
-const ERROR_CODES: [(u32, ErrorCode); 7] = [
+const ERROR_CODES: [(u32, ErrorCode); 8] = [
     (1, ErrorCode::NotFound),
     (2, ErrorCode::Denied),
     (3, ErrorCode::Changed),
@@ -132,6 +134,7 @@ const ERROR_CODES: [(u32, ErrorCode); 7] = [
     (5, ErrorCode::Unsupported),
     (6, ErrorCode::Busy),
     (7, ErrorCode::Io),
+    (8, ErrorCode::Cancelled),
 ];
 
 /// Why a control frame is not a message.

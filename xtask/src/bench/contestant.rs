@@ -1,0 +1,80 @@
+//! What takes part in a measurement: something that is prepared, run as a command, and checked.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+
+/// One line of the table.
+pub(super) trait Contestant {
+    /// As the table calls it.
+    fn name(&self) -> &'static str;
+
+    /// Before each round, untimed.
+    fn prepare(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    /// The timed part: a whole process, from its start to its end.
+    fn command(&self) -> Command;
+
+    /// After each round, untimed: checks what came out and leaves no trace of the round.
+    fn conclude(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Compares `received` with `source` byte by byte and removes it.
+pub(super) fn verify_and_remove(received: &Path, source: &Path) -> Result<()> {
+    let same = same_content(received, source)
+        .with_context(|| format!("cannot compare {} with its source", received.display()))?;
+    ensure!(same, "{} differs from its source", received.display());
+    fs::remove_file(received).with_context(|| format!("cannot remove {}", received.display()))
+}
+
+fn same_content(one: &Path, other: &Path) -> io::Result<bool> {
+    const CHUNK_BYTES: usize = 1 << 20;
+    let (mut one, mut other) = (File::open(one)?, File::open(other)?);
+    if one.metadata()?.len() != other.metadata()?.len() {
+        return Ok(false);
+    }
+    let (mut left, mut right) = (vec![0; CHUNK_BYTES], vec![0; CHUNK_BYTES]);
+    loop {
+        let length = one.read(&mut left)?;
+        if length == 0 {
+            return Ok(true);
+        }
+        other.read_exact(&mut right[..length])?;
+        if left[..length] != right[..length] {
+            return Ok(false);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_received_file_that_differs_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::write(path("source"), vec![7; 3 << 20]).unwrap();
+        let mut content = vec![7; 3 << 20];
+        fs::write(path("same"), &content).unwrap();
+        fs::write(path("shorter"), &content[1..]).unwrap();
+        content[2_500_000] = 8;
+        fs::write(path("different"), &content).unwrap();
+
+        verify_and_remove(&path("same"), &path("source")).unwrap();
+        assert!(!path("same").exists());
+        for wrong in ["shorter", "different", "absent"] {
+            assert!(
+                verify_and_remove(&path(wrong), &path("source")).is_err(),
+                "{wrong}"
+            );
+        }
+    }
+}

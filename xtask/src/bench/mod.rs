@@ -1,0 +1,144 @@
+//! `cargo xtask bench`: towline and its peers side by side on this machine.
+//!
+//! The rules, the same for every row set: transfers are verified, rounds are interleaved so that a slow
+//! minute hits everybody, medians count, files lie in memory, two cores, and the congestion control that
+//! most hosts have. `measure` keeps them; a row set (`classic`) says who takes part and what is aimed at.
+
+mod classic;
+mod contestant;
+mod measure;
+mod peers;
+mod report;
+mod server;
+mod system;
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, bail};
+use clap::{Args, ValueEnum};
+use tempfile::TempDir;
+
+use crate::process::{cargo, run as run_command};
+use crate::{target_dir, workspace_root};
+use contestant::Contestant;
+use report::Target;
+use system::{CongestionControl, Interruption};
+
+/// Memory as a file system, so that no disk is measured.
+const SCRATCH: &str = "/dev/shm";
+
+/// What is measured, and how often.
+#[derive(Args)]
+pub struct Options {
+    /// Row sets to measure; all of them by default
+    #[arg(long, value_enum, value_delimiter = ',')]
+    rows: Vec<Rows>,
+    /// Size of the large file (K, M, G = 1024)
+    #[arg(long, default_value = "1G", value_parser = parse_size)]
+    size: u64,
+    /// Rounds that count
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+}
+
+/// The row sets. Adding one is adding a file and a line here and in `Rows::set_up`.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Rows {
+    /// One large file by the classic protocol
+    Classic,
+}
+
+impl Rows {
+    fn set_up(self, bench: &Bench) -> Result<RowSet> {
+        match self {
+            Self::Classic => classic::set_up(bench),
+        }
+    }
+}
+
+/// Who is measured on the same work, and the ratios that matter.
+struct RowSet {
+    title: String,
+    /// What each of them moves in a round.
+    bytes: u64,
+    contestants: Vec<Box<dyn Contestant>>,
+    targets: Vec<Target>,
+}
+
+/// What all row sets share.
+struct Bench {
+    /// The program under test, built for release.
+    towline: PathBuf,
+    /// Removed at the end, whatever the end is.
+    scratch: TempDir,
+    file_bytes: u64,
+    rounds: u32,
+    interruption: Interruption,
+}
+
+/// Builds towline, measures the row sets and prints a table for each.
+pub fn run(options: &Options) -> Result<()> {
+    if !cfg!(target_os = "linux") {
+        bail!("the measurements need Linux: they read and set it under /proc and use {SCRATCH}");
+    }
+    let interruption = Interruption::watch()?;
+    run_command(cargo().args(["build", "--release", "--package", "towline"]))?;
+
+    system::pin_to_two_cores()?;
+    let _congestion_control = CongestionControl::usual();
+    let scratch = TempDir::with_prefix_in("towline-bench-", SCRATCH)
+        .with_context(|| format!("cannot make a folder in {SCRATCH}"))?;
+    system::warm_memory(scratch.path(), options.size, &interruption)?;
+
+    let bench = Bench {
+        towline: workspace_root().join(target_dir()).join("release/towline"),
+        scratch,
+        file_bytes: options.size,
+        rounds: options.rounds,
+        interruption,
+    };
+    let rows = if options.rows.is_empty() {
+        Rows::value_variants()
+    } else {
+        &options.rows
+    };
+    for rows in rows {
+        let mut set = rows.set_up(&bench)?;
+        let results = measure::interleaved(&mut set.contestants, &bench)?;
+        println!("\n{}\n{}", set.title, system::machine());
+        print!("{}", report::render(set.bytes, &results, &set.targets));
+    }
+    Ok(())
+}
+
+/// A number of bytes with an optional K, M or G.
+fn parse_size(text: &str) -> Result<u64, String> {
+    let (digits, shift) = match text.as_bytes().last() {
+        Some(b'K' | b'k') => (&text[..text.len() - 1], 10),
+        Some(b'M' | b'm') => (&text[..text.len() - 1], 20),
+        Some(b'G' | b'g') => (&text[..text.len() - 1], 30),
+        _ => (text, 0),
+    };
+    let number: u64 = digits
+        .parse()
+        .map_err(|_| format!("`{text}` is not a size such as 64M"))?;
+    match number.checked_mul(1 << shift) {
+        Some(bytes) if bytes > 0 => Ok(bytes),
+        _ => Err(format!("`{text}` is out of range")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse_size;
+
+    #[test]
+    fn sizes_take_binary_units() {
+        assert_eq!(parse_size("512"), Ok(512));
+        assert_eq!(parse_size("3K"), Ok(3 << 10));
+        assert_eq!(parse_size("1G"), Ok(1 << 30));
+        for wrong in ["", "G", "0", "1T", "-1", "99999999999G", "1.5G"] {
+            assert!(parse_size(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Programs that towline is compared with, each as it is used by those who use it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Result;
+
+use super::Bench;
+use super::contestant::{Contestant, verify_and_remove};
+use super::server::{Server, free_port};
+use crate::workspace_root;
+
+/// The server and the client as the classic system's document describes them, in Python.
+pub(super) struct PythonPair {
+    _server: Server,
+    port: u16,
+    folder: PathBuf,
+    source: PathBuf,
+}
+
+impl PythonPair {
+    pub(super) const NAME: &str = "Python pair";
+
+    /// Starts the server on a second name of `source`, so that no byte is held twice.
+    pub(super) fn start(bench: &Bench, source: &Path) -> Result<Self> {
+        let folder = bench.scratch.path().join("python");
+        let files = folder.join("server_files");
+        fs::create_dir_all(&files)?;
+        fs::hard_link(source, files.join(name_of(source)))?;
+
+        let port = free_port()?;
+        let mut command = script("server.py");
+        command.arg(port.to_string()).current_dir(&folder);
+        let log = folder.join("server.log");
+        let server = Server::start(&mut command, port, &log, &bench.interruption)?;
+        Ok(Self {
+            _server: server,
+            port,
+            folder,
+            source: source.into(),
+        })
+    }
+}
+
+impl Contestant for PythonPair {
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+
+    fn command(&self) -> Command {
+        let mut command = script("client.py");
+        command
+            .args([name_of(&self.source), "127.0.0.1", &self.port.to_string()])
+            .current_dir(&self.folder);
+        command
+    }
+
+    fn conclude(&mut self) -> Result<()> {
+        let received = self
+            .folder
+            .join("client_downloads")
+            .join(name_of(&self.source));
+        verify_and_remove(&received, &self.source)
+    }
+}
+
+fn script(name: &str) -> Command {
+    let mut command = Command::new("python3");
+    command.arg(workspace_root().join("tests/peers").join(name));
+    command
+}
+
+/// One core's MD5, which no program that speaks the classic protocol can outrun.
+pub(super) struct OpensslMd5 {
+    pub(super) source: PathBuf,
+}
+
+impl OpensslMd5 {
+    pub(super) const NAME: &str = "openssl dgst -md5";
+}
+
+impl Contestant for OpensslMd5 {
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new("openssl");
+        command.args(["dgst", "-md5"]).arg(&self.source);
+        command
+    }
+}
+
+/// The same bytes without a network or a hash, for scale.
+pub(super) struct Copy {
+    source: PathBuf,
+    target: PathBuf,
+}
+
+impl Copy {
+    pub(super) fn new(bench: &Bench, source: &Path) -> Self {
+        let target = bench.scratch.path().join("copied");
+        Self {
+            source: source.into(),
+            target,
+        }
+    }
+}
+
+impl Contestant for Copy {
+    fn name(&self) -> &'static str {
+        "cp"
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new("cp");
+        command.arg(&self.source).arg(&self.target);
+        command
+    }
+
+    fn conclude(&mut self) -> Result<()> {
+        verify_and_remove(&self.target, &self.source)
+    }
+}
+
+/// The last component of a path that this program made up itself.
+pub(super) fn name_of(path: &Path) -> &str {
+    path.file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default()
+}

@@ -1,0 +1,91 @@
+//! The table of results and the ratios that are aimed at.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use super::measure::Timings;
+use crate::table::Table;
+
+/// A ratio of two contestants' speeds, and what it should be at least.
+pub(super) struct Target {
+    pub(super) of: &'static str,
+    pub(super) against: &'static str,
+    pub(super) at_least: f64,
+}
+
+/// The table of one row set in which everybody moved `bytes`, and its targets with how they were met.
+pub(super) fn render(bytes: u64, results: &[Timings], targets: &[Target]) -> String {
+    let mut table = Table::new(["", "median s", "MiB/s", "min–max s", "spread"]);
+    for timings in results {
+        table.push(row(bytes, timings));
+    }
+    let mut text = format!("{} rounds\n\n{table}\n", round_count(results));
+    let find = |name: &str| results.iter().find(|timings| timings.name == name);
+    for Target {
+        of,
+        against,
+        at_least,
+    } in targets
+    {
+        if let (Some(one), Some(other)) = (find(of), find(against)) {
+            // Both moved the same bytes, so the ratio of speeds is the inverse ratio of times.
+            let ratio = other.median().as_secs_f64() / one.median().as_secs_f64();
+            let verdict = if ratio >= *at_least { "met" } else { "MISSED" };
+            let _ = writeln!(
+                text,
+                "{of} : {against} = {ratio:.2} (target ≥ {at_least:.2}) {verdict}"
+            );
+        }
+    }
+    text
+}
+
+fn round_count(results: &[Timings]) -> usize {
+    results.first().map_or(0, Timings::count)
+}
+
+fn row(bytes: u64, timings: &Timings) -> Vec<String> {
+    let (shortest, longest) = (timings.shortest(), timings.longest());
+    let spread = (longest.as_secs_f64() - shortest.as_secs_f64()) / timings.median().as_secs_f64();
+    vec![
+        timings.name.into(),
+        format!("{:.3}", timings.median().as_secs_f64()),
+        format!("{:.0}", mib_per_s(bytes, timings.median())),
+        format!("{:.3}–{:.3}", shortest.as_secs_f64(), longest.as_secs_f64()),
+        format!("{:.0} %", spread * 100.0),
+    ]
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "shown with no digit after the point"
+)]
+fn mib_per_s(bytes: u64, took: Duration) -> f64 {
+    bytes as f64 / f64::from(1 << 20) / took.as_secs_f64()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ratios_compare_speeds_and_tell_whether_they_suffice() {
+        let timings = |name, seconds| Timings::new(name, vec![Duration::from_secs(seconds)]);
+        let results = [timings("towline", 2), timings("peer", 6)];
+        let target = |at_least| Target {
+            of: "towline",
+            against: "peer",
+            at_least,
+        };
+        let text = render(600 << 20, &results, &[target(3.0), target(3.1)]);
+        assert!(text.contains("towline     2.000    300"), "{text}");
+        assert!(
+            text.contains("towline : peer = 3.00 (target ≥ 3.00) met"),
+            "{text}"
+        );
+        assert!(
+            text.contains("towline : peer = 3.00 (target ≥ 3.10) MISSED"),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,120 @@
+//! Servers that run beside the measurement: started, waited for, and ended with their owner.
+
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::system::Interruption;
+use crate::process::line;
+
+/// A server that cannot listen within this time will not.
+const START_MAX: Duration = Duration::from_secs(20);
+
+const POLL: Duration = Duration::from_millis(10);
+
+/// How much of a log is shown when something fails.
+const TAIL_LINES: usize = 15;
+
+/// A running server; dropping it ends it.
+pub(super) struct Server {
+    child: Child,
+}
+
+impl Server {
+    /// Starts `command` and returns when it accepts connections on the loopback port.
+    pub(super) fn start(
+        command: &mut Command,
+        port: u16,
+        log: &Path,
+        interruption: &Interruption,
+    ) -> Result<Self> {
+        let output = File::create(log)?;
+        command
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output);
+        let child = command
+            .spawn()
+            .with_context(|| format!("cannot start `{}`", line(command)))?;
+        let mut server = Self { child };
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let started = Instant::now();
+        while TcpStream::connect_timeout(&address, POLL).is_err() {
+            interruption.check()?;
+            if let Some(status) = server.child.try_wait()? {
+                bail!("`{}` ended: {status}\n{}", line(command), tail(log));
+            }
+            if started.elapsed() > START_MAX {
+                bail!(
+                    "`{}` does not listen on port {port}\n{}",
+                    line(command),
+                    tail(log)
+                );
+            }
+            thread::sleep(POLL);
+        }
+        Ok(server)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It fails only where the process has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A loopback port that nobody listens on at the moment.
+pub(super) fn free_port() -> Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    Ok(listener.local_addr()?.port())
+}
+
+/// The last lines of a log, for an error message.
+pub(super) fn tail(log: &Path) -> String {
+    let text = fs::read(log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<_> = text.lines().collect();
+    lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_ends_at_once_is_told_with_its_last_words() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo no such option >&2; exit 2"]);
+        let log = folder.path().join("log");
+        let started = Server::start(
+            &mut command,
+            free_port().unwrap(),
+            &log,
+            &Interruption::default(),
+        );
+        let error = started.err().expect("it does not listen").to_string();
+        assert!(
+            error.contains("ended") && error.contains("no such option"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_tail_is_the_end_of_a_log() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("log");
+        let text: Vec<_> = (0..100).map(|number| number.to_string()).collect();
+        fs::write(&log, text.join("\n")).unwrap();
+        let tail = tail(&log);
+        assert_eq!(tail.lines().count(), TAIL_LINES);
+        assert!(tail.ends_with("99"));
+    }
+}
