@@ -4,5 +4,7 @@
 
 pub mod classic;
 pub mod connect;
+pub mod journal;
 pub mod monitor;
+pub mod plan;
 pub mod retry;

@@ -64,7 +64,8 @@ impl Geometry {
 
     /// The bytes of a run of pieces that all exist.
     pub fn bytes_of(self, pieces: Range<u32>) -> u64 {
-        let end = |index: u32| u64::from(index).saturating_mul(self.piece_bytes).min(self.file_bytes);
+        let end =
+            |index: u32| u64::from(index).saturating_mul(self.piece_bytes).min(self.file_bytes);
         end(pieces.end).saturating_sub(end(pieces.start))
     }
 }
@@ -215,9 +216,8 @@ mod tests {
     #[test]
     fn merged_pieces_are_the_plain_blake3_of_the_file() {
         let content: Vec<u8> = (0..9 * MIB + 77).map(|byte| (byte % 251) as u8).collect();
-        let sizes = (0..=9).flat_map(|mib| {
-            [0, 1, 1_023, 1_024, 1_025].map(|more| mib * MIB + more)
-        });
+        let sizes =
+            (0..=9).flat_map(|mib| [0, 1, 1_023, 1_024, 1_025].map(|more| mib * MIB + more));
         for size in sizes.chain((1..=9).map(|mib| mib * MIB - 1)) {
             let content = &content[..usize::try_from(size).unwrap().min(content.len())];
             let geometry = Geometry::of(content.len() as u64).unwrap();

@@ -54,10 +54,7 @@ fn admit(
 ) {
     match server.admission.admit(Source::of(peer)) {
         Ok(ticket) => {
-            let session = Session {
-                peer,
-                server: Arc::clone(server),
-            };
+            let session = Session { peer, server: Arc::clone(server) };
             connections.spawn(async move {
                 connection::run(stream, session).await;
                 drop(ticket);

@@ -44,6 +44,10 @@ pub struct Deadlines {
     pub write_stall: Duration,
     /// For the peer to close after its reply.
     pub close: Duration,
+    /// For the next request in a session that has nothing to do.
+    pub idle: Duration,
+    /// Longest time without a sign of life to a peer that waits.
+    pub heartbeat: Duration,
 }
 
 impl Config {
@@ -63,10 +67,7 @@ impl Config {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            connections: 10_000,
-            connections_per_source: 256,
-        }
+        Self { connections: 10_000, connections_per_source: 256 }
     }
 }
 
@@ -77,6 +78,8 @@ impl Default for Deadlines {
             request: Duration::from_secs(10),
             write_stall: Duration::from_mins(1),
             close: Duration::from_secs(5),
+            idle: Duration::from_mins(2),
+            heartbeat: Duration::from_secs(3),
         }
     }
 }

@@ -16,6 +16,7 @@ use towline_net::listen::raise_descriptor_limit;
 use towline_store::digester::Digester;
 use towline_store::hash_store::HashStore;
 use towline_store::local::LocalRoot;
+use towline_store::piece_hashes::PieceHashes;
 
 use crate::accept::accept;
 use crate::admission::Admission;
@@ -108,19 +109,19 @@ pub async fn run(
 
 impl Server {
     fn new(config: &Config, shutdown: Shutdown) -> Result<Self, StartError> {
-        let root =
-            LocalRoot::open(&config.root, config.links).map_err(|source| StartError::Root {
-                path: config.root.clone(),
-                source,
-            })?;
+        let root = LocalRoot::open(&config.root, config.links)
+            .map_err(|source| StartError::Root { path: config.root.clone(), source })?;
         let hash_store = config.state_dir.as_deref().and_then(|state_dir| {
             HashStore::open(state_dir)
                 .inspect_err(|error| tracing::warn!("serving without remembered hashes: {error}"))
                 .ok()
+                .map(Arc::new)
         });
         let workers = available_parallelism().map_or(1, usize::from);
+        let piece_hashes = PieceHashes::new(hash_store.clone());
+        let digester = Digester::new(hash_store, workers);
         Ok(Self {
-            service: Service::new(root, Digester::new(hash_store, workers)),
+            service: Service::new(root, digester, piece_hashes),
             admission: Admission::new(config.limits),
             transfers: Transfers::default(),
             deadlines: config.deadlines,

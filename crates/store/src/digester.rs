@@ -63,22 +63,15 @@ impl Digester {
         workers: usize,
     ) -> Arc<Self> {
         let workers = Semaphore::new(workers.max(1));
-        Arc::new(Self {
-            hash_store,
-            workers,
-            abandoned_after,
-            jobs: Mutex::default(),
-        })
+        Arc::new(Self { hash_store, workers, abandoned_after, jobs: Mutex::default() })
     }
 
     /// The MD5 of the version that was opened. Dropping the future leaves the hashing to the others who
     /// wait, or to itself for ten minutes.
     pub async fn md5(self: &Arc<Self>, file: &LocalFile) -> Result<Md5Digest, DigestError> {
         let mut outcome = self.join_job(file);
-        let outcome = outcome
-            .wait_for(Option::is_some)
-            .await
-            .map_err(|_| DigestError::Abandoned)?;
+        let outcome =
+            outcome.wait_for(Option::is_some).await.map_err(|_| DigestError::Abandoned)?;
         outcome.clone().unwrap_or(Err(DigestError::Abandoned))
     }
 
@@ -103,10 +96,7 @@ impl Digester {
             Some(md5) => Ok(md5),
             None => self.compute_unless_abandoned(&file, &job).await,
         };
-        self.jobs
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&file.version);
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).remove(&file.version);
         job.send_replace(Some(outcome));
     }
 
@@ -118,15 +108,9 @@ impl Digester {
         let stop = Arc::new(AtomicBool::new(false));
         let computing = async {
             // The semaphore is never closed; were it, nothing would be computed.
-            let _worker = self
-                .workers
-                .acquire()
-                .await
-                .map_err(|_| DigestError::Abandoned)?;
+            let _worker = self.workers.acquire().await.map_err(|_| DigestError::Abandoned)?;
             let (this, file, stop) = (Arc::clone(self), file.clone(), Arc::clone(&stop));
-            spawn_blocking(move || this.compute(&file, &stop))
-                .await
-                .map_err(io::Error::from)?
+            spawn_blocking(move || this.compute(&file, &stop)).await.map_err(io::Error::from)?
         };
         tokio::select! {
             outcome = computing => outcome,
@@ -139,15 +123,9 @@ impl Digester {
 
     /// Reads and hashes the file; blocks.
     fn compute(&self, file: &LocalFile, stop: &AtomicBool) -> Result<Md5Digest, DigestError> {
-        let began = SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default();
+        let began = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let pace = || {
-            if stop.load(Ordering::Relaxed) {
-                Pace::Stop
-            } else {
-                Pace::GoOn
-            }
+            if stop.load(Ordering::Relaxed) { Pace::Stop } else { Pace::GoOn }
         };
         let md5 = md5_of(&file.file, pace)?.ok_or(DigestError::Abandoned)?;
         if !file.is_unchanged()? {
@@ -216,18 +194,12 @@ mod tests {
 
     fn open(folder: &std::path::Path) -> LocalFile {
         let root = LocalRoot::open(folder, Links::Refuse).unwrap();
-        root.open_file(&RemoteName::parse(b"file").unwrap())
-            .unwrap()
+        root.open_file(&RemoteName::parse(b"file").unwrap()).unwrap()
     }
 
     /// Makes a file's change time old by waiting for the clock, which alone can do it.
     fn wait_until_settled(file: &LocalFile) {
-        let now = || {
-            std::time::SystemTime::UNIX_EPOCH
-                .elapsed()
-                .unwrap()
-                .as_nanos()
-        };
+        let now = || std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos();
         while !file.version.settled_at(i64::try_from(now()).unwrap()) {
             std::thread::yield_now();
         }
@@ -240,15 +212,7 @@ mod tests {
         let waiting: Vec<_> = (0..100).map(|_| digester.join_job(&file)).collect();
         assert_eq!(digester.jobs.lock().unwrap().len(), 1);
         for mut outcome in waiting {
-            assert!(
-                outcome
-                    .wait_for(Option::is_some)
-                    .await
-                    .unwrap()
-                    .as_ref()
-                    .unwrap()
-                    .is_ok()
-            );
+            assert!(outcome.wait_for(Option::is_some).await.unwrap().as_ref().unwrap().is_ok());
         }
         assert_eq!(digester.jobs.lock().unwrap().len(), 0);
     }
@@ -256,13 +220,10 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn a_settled_version_is_remembered_across_restarts_and_a_fresh_one_is_not() {
         let state = tempfile::tempdir().unwrap();
-        let remembered = |file: &LocalFile| {
-            HashStore::open(state.path())
-                .unwrap()
-                .md5(&file.version)
-                .unwrap()
-        };
-        let new_digester = || Digester::new(Some(Arc::new(HashStore::open(state.path()).unwrap())), 1);
+        let remembered =
+            |file: &LocalFile| HashStore::open(state.path()).unwrap().md5(&file.version).unwrap();
+        let new_digester =
+            || Digester::new(Some(Arc::new(HashStore::open(state.path()).unwrap())), 1);
         let (_folder, file) = folder_with(&vec![2; 2 * MIB]);
         let md5 = new_digester().md5(&file).await.unwrap();
         assert_eq!(remembered(&file), None);
@@ -286,11 +247,7 @@ mod tests {
         let digester = Digester::abandoning_after(Duration::from_millis(20), None, 1);
         let busy = digester.workers.acquire().await.unwrap();
         drop(digester.join_job(&file));
-        assert_eq!(
-            digester.jobs.lock().unwrap().len(),
-            1,
-            "the job outlives who began it"
-        );
+        assert_eq!(digester.jobs.lock().unwrap().len(), 1, "the job outlives who began it");
         let job = Arc::clone(digester.jobs.lock().unwrap().get(&file.version).unwrap());
         // Looks at the outcome without waiting for it as a client would.
         while job.borrow().is_none() {
@@ -298,9 +255,6 @@ mod tests {
         }
         assert!(matches!(*job.borrow(), Some(Err(DigestError::Abandoned))));
         drop(busy);
-        assert!(
-            digester.md5(&file).await.is_ok(),
-            "asked again, it begins anew"
-        );
+        assert!(digester.md5(&file).await.is_ok(), "asked again, it begins anew");
     }
 }

@@ -55,10 +55,8 @@ impl HashStore {
     /// Opens the store in `state_dir`, making both where they are missing. A database that is damaged or
     /// of another shape is set aside and begun anew.
     pub fn open(state_dir: &Path) -> Result<Self, HashStoreError> {
-        std::fs::create_dir_all(state_dir).map_err(|source| HashStoreError::Folder {
-            path: state_dir.to_owned(),
-            source,
-        })?;
+        std::fs::create_dir_all(state_dir)
+            .map_err(|source| HashStoreError::Folder { path: state_dir.to_owned(), source })?;
         let path = state_dir.join(FILE_NAME);
         let connection = connect(&path)
             .or_else(|error| {
@@ -70,25 +68,18 @@ impl HashStore {
                 connect(&path)
             })
             .map_err(|source| HashStoreError::Database { path, source })?;
-        Ok(Self {
-            connection: Mutex::new(connection),
-        })
+        Ok(Self { connection: Mutex::new(connection) })
     }
 
     /// The MD5 that is remembered of a version.
     pub fn md5(&self, version: &Version) -> Result<Option<Md5Digest>, rusqlite::Error> {
-        let connection = self
-            .connection
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
         let mut statement = connection.prepare_cached(
             "SELECT md5 FROM hashes WHERE file_system = ?1 AND inode = ?2 AND size = ?3
              AND modified_ns = ?4 AND changed_ns = ?5",
         )?;
         let key = key(version);
-        statement
-            .query_row(key, |row| row.get(0).map(Md5Digest))
-            .optional()
+        statement.query_row(key, |row| row.get(0).map(Md5Digest)).optional()
     }
 
     /// Remembers the MD5 of a version, and forgets those of the file's earlier ones. Small files are not
@@ -97,10 +88,7 @@ impl HashStore {
         if version.size < REMEMBERED_BYTES_MIN {
             return Ok(());
         }
-        let connection = self
-            .connection
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
         // The table's key is the file, so that a new version takes the old one's place.
         let mut statement = connection.prepare_cached(
             "INSERT OR REPLACE INTO hashes (file_system, inode, size, modified_ns, changed_ns, md5)
@@ -108,22 +96,12 @@ impl HashStore {
         )?;
         let (file_system, inode, size, modified_ns, changed_ns) = key(version);
         statement
-            .execute(params![
-                file_system,
-                inode,
-                size,
-                modified_ns,
-                changed_ns,
-                md5.0
-            ])
+            .execute(params![file_system, inode, size, modified_ns, changed_ns, md5.0])
             .map(drop)
     }
 
     /// The runs of piece hashes that are remembered of a version, each with its first piece.
-    pub fn pieces(
-        &self,
-        version: &Version,
-    ) -> Result<Vec<(u32, Vec<PieceHash>)>, rusqlite::Error> {
+    pub fn pieces(&self, version: &Version) -> Result<Vec<(u32, Vec<PieceHash>)>, rusqlite::Error> {
         let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
         let mut statement = connection.prepare_cached(
             "SELECT first, hashes FROM pieces WHERE file_system = ?1 AND inode = ?2 AND size = ?3
@@ -137,8 +115,8 @@ impl HashStore {
         runs.collect()
     }
 
-    /// Remembers runs of piece hashes of a version in one transaction; a run takes the place of the one that
-    /// began at the same piece. Small files are left out.
+    /// Remembers runs of piece hashes of a version in one transaction, and forgets those of the file's earlier
+    /// ones; a run takes the place of the one that began at the same piece. Small files are left out.
     pub fn remember_pieces<'a>(
         &self,
         version: &Version,
@@ -150,6 +128,11 @@ impl HashStore {
         let (file_system, inode, size, modified_ns, changed_ns) = key(version);
         let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
         let transaction = connection.transaction()?;
+        transaction.execute(
+            "DELETE FROM pieces WHERE file_system = ?1 AND inode = ?2
+             AND (size, modified_ns, changed_ns) IS NOT (?3, ?4, ?5)",
+            params![file_system, inode, size, modified_ns, changed_ns],
+        )?;
         for (first, hashes) in runs {
             let hashes: Vec<u8> = hashes.iter().flat_map(|hash| hash.0).collect();
             transaction
@@ -225,10 +208,7 @@ fn connect(path: &Path) -> Result<Connection, rusqlite::Error> {
 fn is_damage(error: &rusqlite::Error) -> bool {
     use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
     matches!(error, rusqlite::Error::InvalidQuery)
-        || matches!(
-            error.sqlite_error_code(),
-            Some(DatabaseCorrupt | NotADatabase)
-        )
+        || matches!(error.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase))
 }
 
 /// Renames the database and removes its companions; what cannot be moved shows when it is opened next.
@@ -246,7 +226,6 @@ fn set_aside(path: &Path) {
 #[cfg(test)]
 mod tests {
     use towline_proto::digest::Md5Digest;
-use towline_proto::piece::PieceHash;
 
     use super::{FILE_NAME, HashStore, REMEMBERED_BYTES_MIN};
     use crate::version::Version;
@@ -263,33 +242,15 @@ use towline_proto::piece::PieceHash;
     #[test]
     fn a_hash_survives_a_restart_and_holds_for_its_version_only() {
         let state = tempfile::tempdir().unwrap();
-        HashStore::open(state.path())
-            .unwrap()
-            .remember_md5(&VERSION, MD5)
-            .unwrap();
+        HashStore::open(state.path()).unwrap().remember_md5(&VERSION, MD5).unwrap();
         let store = HashStore::open(state.path()).unwrap();
         assert_eq!(store.md5(&VERSION).unwrap(), Some(MD5));
         for other in [
-            Version {
-                file_system: 1,
-                ..VERSION
-            },
-            Version {
-                inode: 8,
-                ..VERSION
-            },
-            Version {
-                size: VERSION.size + 1,
-                ..VERSION
-            },
-            Version {
-                modified_ns: 0,
-                ..VERSION
-            },
-            Version {
-                changed_ns: 2,
-                ..VERSION
-            },
+            Version { file_system: 1, ..VERSION },
+            Version { inode: 8, ..VERSION },
+            Version { size: VERSION.size + 1, ..VERSION },
+            Version { modified_ns: 0, ..VERSION },
+            Version { changed_ns: 2, ..VERSION },
         ] {
             assert_eq!(store.md5(&other).unwrap(), None, "{other:?}");
         }
@@ -300,10 +261,7 @@ use towline_proto::piece::PieceHash;
         let state = tempfile::tempdir().unwrap();
         let store = HashStore::open(state.path()).unwrap();
         store.remember_md5(&VERSION, MD5).unwrap();
-        let newer = Version {
-            changed_ns: 2,
-            ..VERSION
-        };
+        let newer = Version { changed_ns: 2, ..VERSION };
         store.remember_md5(&newer, Md5Digest([1; 16])).unwrap();
         assert_eq!(store.md5(&VERSION).unwrap(), None);
         assert_eq!(store.md5(&newer).unwrap(), Some(Md5Digest([1; 16])));
@@ -313,10 +271,7 @@ use towline_proto::piece::PieceHash;
     fn small_files_are_not_stored() {
         let state = tempfile::tempdir().unwrap();
         let store = HashStore::open(state.path()).unwrap();
-        let small = Version {
-            size: REMEMBERED_BYTES_MIN - 1,
-            ..VERSION
-        };
+        let small = Version { size: REMEMBERED_BYTES_MIN - 1, ..VERSION };
         store.remember_md5(&small, MD5).unwrap();
         assert_eq!(store.md5(&small).unwrap(), None);
     }
@@ -324,11 +279,7 @@ use towline_proto::piece::PieceHash;
     #[test]
     fn a_damaged_store_is_set_aside() {
         let state = tempfile::tempdir().unwrap();
-        std::fs::write(
-            state.path().join(FILE_NAME),
-            "this is no database ".repeat(500),
-        )
-        .unwrap();
+        std::fs::write(state.path().join(FILE_NAME), "this is no database ".repeat(500)).unwrap();
         let store = HashStore::open(state.path()).unwrap();
         store.remember_md5(&VERSION, MD5).unwrap();
         assert_eq!(store.md5(&VERSION).unwrap(), Some(MD5));

@@ -2,11 +2,13 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustix::fs::{FileType, Mode, OFlags, fstat};
+use rustix::fs::{FileType, Mode, OFlags, SeekFrom, fstat};
 use rustix::io::Errno;
 use towline_proto::name::RemoteName;
 
@@ -15,6 +17,9 @@ use crate::version::Version;
 
 /// How often an opening that raced a replacement of the file is begun again.
 const REPLACEMENTS_MAX: usize = 8;
+
+/// The unit in which a file's blocks are counted (stat(2), `st_blocks`).
+const BLOCK_BYTES: u64 = 512;
 
 /// A folder that was opened once, and below which names are looked up ever after: also when its path is
 /// renamed or mounted over meanwhile.
@@ -31,6 +36,15 @@ pub struct LocalFile {
     pub file: Arc<File>,
     /// What it was at opening; compare with [`LocalFile::is_unchanged`].
     pub version: Version,
+}
+
+/// What a part of a file is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// Bytes that are stored.
+    Content,
+    /// Zeros that are not.
+    Hole,
 }
 
 /// Why a name could not be opened.
@@ -73,10 +87,7 @@ impl LocalRoot {
             if (now.st_dev, now.st_ino) == (seen.st_dev, seen.st_ino) {
                 let file = File::from(opened);
                 let version = Version::of(&file)?;
-                return Ok(LocalFile {
-                    file: Arc::new(file),
-                    version,
-                });
+                return Ok(LocalFile { file: Arc::new(file), version });
             }
         }
         Err(OpenError::Io(Errno::AGAIN.into()))
@@ -92,6 +103,30 @@ impl LocalRoot {
 }
 
 impl LocalFile {
+    /// The first part of `range` that is all content or all hole, and which of the two. A file that has every
+    /// block, or a file system that cannot tell, has content only.
+    pub fn extent(&self, range: Range<u64>) -> (Range<u64>, Extent) {
+        // The file's offset is moved and never used; each answer is complete in itself.
+        let seek = |position| rustix::fs::seek(&*self.file, position);
+        let content = match seek(SeekFrom::Data(range.start)) {
+            Ok(content) => content,
+            // No content from here to the end of the file.
+            Err(Errno::NXIO) => return (range, Extent::Hole),
+            Err(_) => return (range, Extent::Content),
+        };
+        if content > range.start {
+            return (range.start..content.min(range.end), Extent::Hole);
+        }
+        let hole = seek(SeekFrom::Hole(range.start)).unwrap_or(range.end);
+        (range.start..hole.clamp(range.start + 1, range.end), Extent::Content)
+    }
+
+    /// Whether the file has fewer blocks than its size needs.
+    pub fn is_sparse(&self) -> io::Result<bool> {
+        let metadata = self.file.metadata()?;
+        Ok(metadata.blocks().saturating_mul(BLOCK_BYTES) < metadata.len())
+    }
+
     /// Whether the file still is the version that was opened.
     pub fn is_unchanged(&self) -> io::Result<bool> {
         Ok(Version::of(&self.file)? == self.version)
@@ -111,12 +146,12 @@ fn check_regular(file_type: FileType) -> Result<(), OpenError> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{FileExt, symlink};
 
     use rustix::fs::{CWD, FileType, Mode, mknodat};
     use towline_proto::name::RemoteName;
 
-    use super::{LocalRoot, OpenError};
+    use super::{Extent, LocalRoot, OpenError};
     use crate::beneath::Links;
 
     fn name(text: &str) -> RemoteName {
@@ -133,16 +168,10 @@ mod tests {
         let root = LocalRoot::open(folder.path(), Links::Refuse).unwrap();
         for special in ["fifo", "socket", "folder"] {
             let error = root.open_file(&name(special)).unwrap_err();
-            assert!(
-                matches!(error, OpenError::NotAFile(_)),
-                "{special}: {error}"
-            );
+            assert!(matches!(error, OpenError::NotAFile(_)), "{special}: {error}");
         }
         let root = LocalRoot::open("/dev".as_ref(), Links::Refuse).unwrap();
-        assert!(matches!(
-            root.open_file(&name("null")),
-            Err(OpenError::NotAFile("a device"))
-        ));
+        assert!(matches!(root.open_file(&name("null")), Err(OpenError::NotAFile("a device"))));
     }
 
     #[test]
@@ -151,18 +180,9 @@ mod tests {
         std::fs::write(folder.path().join("file"), "content").unwrap();
         symlink("file", folder.path().join("link")).unwrap();
         let root = LocalRoot::open(folder.path(), Links::Refuse).unwrap();
-        assert!(matches!(
-            root.open_file(&name("link")),
-            Err(OpenError::SymbolicLink)
-        ));
-        assert!(matches!(
-            root.open_file(&name("missing")),
-            Err(OpenError::NotFound)
-        ));
-        assert!(matches!(
-            root.open_file(&name("file/below")),
-            Err(OpenError::NotFound)
-        ));
+        assert!(matches!(root.open_file(&name("link")), Err(OpenError::SymbolicLink)));
+        assert!(matches!(root.open_file(&name("missing")), Err(OpenError::NotFound)));
+        assert!(matches!(root.open_file(&name("file/below")), Err(OpenError::NotFound)));
         let root = LocalRoot::open(folder.path(), Links::FollowInside).unwrap();
         assert_eq!(root.open_file(&name("link")).unwrap().version.size, 7);
     }
@@ -177,6 +197,22 @@ mod tests {
         std::fs::rename(&old, new).unwrap();
         std::fs::create_dir(&old).unwrap();
         assert!(root.open_file(&name("file")).is_ok());
+    }
+
+    #[test]
+    fn holes_are_told_from_content() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let writer = std::fs::File::create(&path).unwrap();
+        writer.set_len(8 << 20).unwrap();
+        writer.write_all_at(&[1; 4_096], 4 << 20).unwrap();
+        let root = LocalRoot::open(folder.path(), Links::Refuse).unwrap();
+        let file = root.open_file(&name("file")).unwrap();
+        assert!(file.is_sparse().unwrap());
+        let (hole, content) = (file.extent(0..8 << 20), file.extent(4 << 20..8 << 20));
+        assert_eq!(hole, (0..4 << 20, Extent::Hole));
+        assert_eq!(content, ((4 << 20)..(4 << 20) + 4_096, Extent::Content));
+        assert_eq!(file.extent(6 << 20..7 << 20), (6 << 20..7 << 20, Extent::Hole));
     }
 
     #[test]

@@ -129,7 +129,9 @@ impl PieceTable {
     /// Has the store remember what was learned; blocks. A group is saved as far as it is known without a gap,
     /// and again when more of it is.
     pub fn save(&self) {
-        let Some(store) = &self.hash_store else { return };
+        let Some(store) = &self.hash_store else {
+            return;
+        };
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let unsaved = std::mem::take(&mut known.unsaved);
         known.unsaved = vec![false; unsaved.len()];
@@ -190,7 +192,7 @@ mod tests {
     const CONTENT_BYTES: usize = (3 << 20) + 5;
 
     fn file(folder: &tempfile::TempDir) -> (LocalFile, Geometry, Vec<u8>) {
-        let content: Vec<u8> = (0..CONTENT_BYTES).map(|byte| (byte % 253) as u8).collect();
+        let content: Vec<u8> = (0..=252).cycle().take(CONTENT_BYTES).collect();
         std::fs::write(folder.path().join("file"), &content).unwrap();
         let root = LocalRoot::open(folder.path(), Links::Refuse).unwrap();
         let file = root.open_file(&RemoteName::parse(b"file").unwrap()).unwrap();
@@ -238,7 +240,10 @@ mod tests {
         let table = hashes.table(&file, geometry);
         assert!(Arc::ptr_eq(&table, &hashes.table(&file, geometry)));
         drop(table);
-        assert_eq!(hashes.open.lock().unwrap().values().filter(|t| t.strong_count() > 0).count(), 0);
+        assert_eq!(
+            hashes.open.lock().unwrap().values().filter(|t| t.strong_count() > 0).count(),
+            0
+        );
     }
 
     #[test]

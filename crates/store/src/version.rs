@@ -43,6 +43,22 @@ impl Version {
         })
     }
 
+    /// The version as bytes, equal exactly where versions are.
+    pub fn to_bytes(self) -> [u8; 40] {
+        let fields = [
+            self.file_system,
+            self.inode,
+            self.size,
+            self.modified_ns.cast_unsigned(),
+            self.changed_ns.cast_unsigned(),
+        ];
+        let mut bytes = [0; 40];
+        for (place, field) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(fields) {
+            *place = field.to_be_bytes();
+        }
+        bytes
+    }
+
     /// Whether at `now_ns`, when its content began to be read, its last change was so long ago (2 s) that
     /// a later change cannot have got the same time stamps.
     pub fn settled_at(&self, now_ns: i64) -> bool {
@@ -53,9 +69,7 @@ impl Version {
 
 /// Seconds and nanoseconds as nanoseconds; saturates beyond the years 1677 to 2262.
 fn nanoseconds(seconds: i64, nanoseconds: i64) -> i64 {
-    seconds
-        .saturating_mul(1_000_000_000)
-        .saturating_add(nanoseconds)
+    seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds)
 }
 
 #[cfg(test)]
@@ -63,13 +77,7 @@ mod tests {
     use super::Version;
 
     fn version(modified_ns: i64, changed_ns: i64) -> Version {
-        Version {
-            file_system: 1,
-            inode: 2,
-            size: 3,
-            modified_ns,
-            changed_ns,
-        }
+        Version { file_system: 1, inode: 2, size: 3, modified_ns, changed_ns }
     }
 
     #[test]
@@ -96,10 +104,7 @@ mod tests {
             file.as_file().set_modified(modified).unwrap();
         }
         let after = Version::of(file.as_file()).unwrap();
-        assert_eq!(
-            (after.size, after.modified_ns),
-            (before.size, before.modified_ns)
-        );
+        assert_eq!((after.size, after.modified_ns), (before.size, before.modified_ns));
         assert_ne!(after.changed_ns, before.changed_ns);
     }
 }

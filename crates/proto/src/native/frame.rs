@@ -205,7 +205,10 @@ mod tests {
     #[test]
     fn a_length_above_the_cap_is_refused_before_any_payload() {
         assert!(header_of(&data_header(DATA_BYTES_MAX)).is_ok());
-        assert!(matches!(header_of(&data_header(DATA_BYTES_MAX + 1)), Err(FrameError::TooLong { .. })));
+        assert!(matches!(
+            header_of(&data_header(DATA_BYTES_MAX + 1)),
+            Err(FrameError::TooLong { .. })
+        ));
         let long = control(Kind::Stat, &vec![0; CONTROL_BYTES_MAX + 1]);
         assert!(matches!(header_of(&long), Err(FrameError::TooLong { .. })));
     }

@@ -247,7 +247,8 @@ fn pieces(payload: &[u8]) -> Result<(RemoteName, Version, Vec<Range<u32>>), Mess
 }
 
 fn encode_pieces(name: &RemoteName, version: &Version, runs: &[Range<u32>]) -> Vec<u8> {
-    let run = |run: &Range<u32>| wire::Run { first: run.start, count: run.end.saturating_sub(run.start) };
+    let run =
+        |run: &Range<u32>| wire::Run { first: run.start, count: run.end.saturating_sub(run.start) };
     wire::Pieces {
         name: name.as_bytes().to_vec(),
         version: version.as_bytes().to_vec(),
@@ -353,7 +354,9 @@ impl ErrorCode {
 
 #[cfg(test)]
 mod tests {
-    use super::{Answer, ERROR_CODES, ErrorCode, Info, MessageError, Refusal, Request, Version, wire};
+    use super::{
+        Answer, ERROR_CODES, ErrorCode, Info, MessageError, Refusal, Request, Version, wire,
+    };
     use crate::limits::{FETCH_RUNS_MAX, HASHES_MAX, PIECES_MAX};
     use crate::name::RemoteName;
     use crate::native::frame::{HEADER_BYTES, Header, Kind};

@@ -63,14 +63,18 @@ impl From<Incomplete> for PrefaceError {
 
 impl Preface {
     /// What is said here.
-    pub const OURS: Self =
-        Self { required: Capabilities(0), offered: Capabilities::SPOKEN };
+    pub const OURS: Self = Self { required: Capabilities(0), offered: Capabilities::SPOKEN };
 
     /// The bytes that go out.
     pub fn encode(self) -> [u8; PREFACE_BYTES] {
         let mut bytes = [0; PREFACE_BYTES];
         let (fields, crc) = bytes.split_at_mut(PREFACE_BYTES.saturating_sub(4));
-        let parts = [MAGIC, [VERSION, 0, 0, 0], self.required.0.to_be_bytes(), self.offered.0.to_be_bytes()];
+        let parts = [
+            MAGIC,
+            [VERSION, 0, 0, 0],
+            self.required.0.to_be_bytes(),
+            self.offered.0.to_be_bytes(),
+        ];
         for (field, part) in fields.chunks_exact_mut(4).zip(parts) {
             field.copy_from_slice(&part);
         }

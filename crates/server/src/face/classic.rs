@@ -40,10 +40,7 @@ enum ClassicError {
     #[error("asked for {name}, which is not served: {source}")]
     Open { name: RemoteName, source: OpenError },
     #[error("{name} was not sent: {source}")]
-    Digest {
-        name: RemoteName,
-        source: DigestError,
-    },
+    Digest { name: RemoteName, source: DigestError },
     #[error("{0} changed while it was sent, and the connection was cut")]
     Changed(RemoteName),
     #[error("{name} was not sent whole: {source}")]
@@ -88,10 +85,7 @@ async fn answer(stream: &mut Peeked<TcpStream>, session: &Session) -> Result<(),
         .service
         .open(&name)
         .await
-        .map_err(|source| ClassicError::Open {
-            name: name.clone(),
-            source,
-        })?;
+        .map_err(|source| ClassicError::Open { name: name.clone(), source })?;
     let size = file.version.size;
     tracing::info!("{}: asks for {name} ({size} bytes)", session.peer);
     let transfer = session.server.transfers.begin(session.peer, name, size);
@@ -100,10 +94,7 @@ async fn answer(stream: &mut Peeked<TcpStream>, session: &Session) -> Result<(),
     send_content(stream, session, &transfer, &file).await?;
     let seconds = began.elapsed().as_secs_f64();
     let name = transfer.name();
-    tracing::info!(
-        "{}: sent {name}: {size} bytes in {seconds:.3} s, MD5 {md5}",
-        session.peer
-    );
+    tracing::info!("{}: sent {name}: {size} bytes in {seconds:.3} s, MD5 {md5}", session.peer);
     Ok(())
 }
 
@@ -120,21 +111,13 @@ async fn read_request(
                 Decoded::NeedMore(missing) => {
                     let read = bytes.len();
                     bytes.resize(read + missing, 0);
-                    stream
-                        .read_exact(&mut bytes[read..])
-                        .await
-                        .map_err(cut_or_lost)?;
+                    stream.read_exact(&mut bytes[read..]).await.map_err(cut_or_lost)?;
                 }
             }
         }
     };
     let deadline = session.server.deadlines.request;
-    match session
-        .server
-        .shutdown
-        .unless_draining(timeout(deadline, reading))
-        .await
-    {
+    match session.server.shutdown.unless_draining(timeout(deadline, reading)).await {
         Some(Ok(read)) => read,
         Some(Err(_)) => Err(ClassicError::RequestLate),
         None => Err(ClassicError::Draining),
@@ -156,14 +139,7 @@ async fn send_header(
     file: &LocalFile,
 ) -> Result<Md5Digest, ClassicError> {
     let own_name = String::from_utf8_lossy(transfer.name().file_name()).into_owned();
-    let header = |md5| {
-        Header {
-            name: own_name.clone(),
-            size: file.version.size,
-            md5,
-        }
-        .encode()
-    };
+    let header = |md5| Header { name: own_name.clone(), size: file.version.size, md5 }.encode();
     let without_md5 = header(Md5Digest([0; 16]));
     let known = Header::bytes_before_md5(&without_md5);
 
@@ -179,10 +155,7 @@ async fn send_header(
         }
     };
     let name = || transfer.name().clone();
-    let md5 = md5.map_err(|source| ClassicError::Digest {
-        name: name(),
-        source,
-    })?;
+    let md5 = md5.map_err(|source| ClassicError::Digest { name: name(), source })?;
     write(stream, session, &header(md5)[dripped..]).await?;
     Ok(md5)
 }
@@ -209,26 +182,13 @@ async fn send_content(
     let mut offset = 0;
     while offset < size {
         let last = size - 1;
-        let end = if offset == last {
-            size
-        } else {
-            last.min(offset + UNCHECKED_BYTES_MAX)
-        };
+        let end = if offset == last { size } else { last.min(offset + UNCHECKED_BYTES_MAX) };
         if !file.is_unchanged()? {
             return Err(ClassicError::Changed(transfer.name().clone()));
         }
-        send_file(
-            stream.get_ref(),
-            &file.file,
-            offset..end,
-            options,
-            &mut on_sent,
-        )
-        .await
-        .map_err(|source| ClassicError::Send {
-            name: transfer.name().clone(),
-            source,
-        })?;
+        send_file(stream.get_ref(), &file.file, offset..end, options, &mut on_sent)
+            .await
+            .map_err(|source| ClassicError::Send { name: transfer.name().clone(), source })?;
         offset = end;
     }
     Ok(())
@@ -236,9 +196,5 @@ async fn send_content(
 
 /// Writes all the bytes to a peer that keeps taking some.
 async fn write(stream: &mut Peeked<TcpStream>, session: &Session, bytes: &[u8]) -> io::Result<()> {
-    timeout(
-        session.server.deadlines.write_stall,
-        stream.write_all(bytes),
-    )
-    .await?
+    timeout(session.server.deadlines.write_stall, stream.write_all(bytes)).await?
 }

@@ -1,6 +1,7 @@
 //! The faces: each speaks one protocol and knows one wire. A new one is a new file and a line here.
 
 mod classic;
+mod native;
 
 use tokio::net::TcpStream;
 use towline_net::close::close_after_reply;
@@ -14,7 +15,8 @@ use crate::connection::Session;
 pub(crate) async fn serve(face: Face, stream: &mut Peeked<TcpStream>, session: &Session) {
     match face {
         Face::Classic => classic::serve(stream, session).await,
-        Face::Tls | Face::Native | Face::Http => {
+        Face::Native => native::serve(stream, session).await,
+        Face::Tls | Face::Http => {
             tracing::info!("{}: closed: {face:?} is not spoken yet", session.peer);
             close(stream, session).await;
         }
@@ -23,10 +25,5 @@ pub(crate) async fn serve(face: Face, stream: &mut Peeked<TcpStream>, session: &
 
 /// Closes so that the peer gets all that was sent to it.
 pub(crate) async fn close(stream: &mut Peeked<TcpStream>, session: &Session) {
-    close_after_reply(
-        stream,
-        CLASSIC_DRAIN_BYTES_MAX,
-        session.server.deadlines.close,
-    )
-    .await;
+    close_after_reply(stream, CLASSIC_DRAIN_BYTES_MAX, session.server.deadlines.close).await;
 }

@@ -1,0 +1,93 @@
+//! The native protocol's server side (PROTOCOL.md, "The native protocol").
+//!
+//! One task reads requests ahead into a bounded queue, one answers them in order. `Cancel` overtakes: what
+//! was queued before it is dropped.
+
+mod answer;
+mod requests;
+mod sender;
+
+use std::io;
+
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use towline_net::peeked::Peeked;
+use towline_proto::native::frame::FrameError;
+use towline_proto::native::message::{Answer, ErrorCode, MessageError, Refusal};
+use towline_proto::native::preface::{PREFACE_BYTES, Preface, PrefaceError};
+use towline_proto::sniff::SNIFF_BYTES_MAX;
+
+use self::requests::Queue;
+use self::sender::Sender;
+use crate::connection::Session;
+
+// What was sniffed is read again as part of the preface, so that afterwards the socket alone is read.
+const _: () = assert!(SNIFF_BYTES_MAX <= PREFACE_BYTES);
+
+/// Why a session ended otherwise than by the peer's leaving.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NativeError {
+    #[error("it was given up: {0}")]
+    Preface(#[from] PrefaceError),
+    #[error("it was given up: {0}")]
+    Frame(#[from] FrameError),
+    #[error("it was given up: {0}")]
+    Message(#[from] MessageError),
+    #[error("it was late with the rest of a request")]
+    RequestLate,
+    #[error("nothing was asked for a while")]
+    Idle,
+    #[error("the content could not be sent: {0}")]
+    Send(#[from] towline_net::send_file::SendError),
+    #[error("lost: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// Speaks until either side ends the session.
+pub(super) async fn serve(stream: &mut Peeked<TcpStream>, session: &Session) {
+    let peer = session.peer;
+    match converse(stream, session).await {
+        Ok(()) => tracing::info!("{peer}: left"),
+        Err(error) => tracing::info!("{peer}: session ended: {error}"),
+    }
+    super::close(stream, session).await;
+}
+
+async fn converse(stream: &mut Peeked<TcpStream>, session: &Session) -> Result<(), NativeError> {
+    let greeting = read_preface(stream, session).await;
+    let (reader, writer) = stream.get_mut().split();
+    let mut sender = Sender::new(writer.as_ref(), session);
+    sender.queue_bytes(&Preface::OURS.encode());
+    if let Err(error) = greeting {
+        if matches!(
+            error,
+            NativeError::Preface(PrefaceError::Version(_) | PrefaceError::Capabilities(_))
+        ) {
+            sender.queue(&unsupported(&error));
+            sender.flush().await?;
+        }
+        return Err(error);
+    }
+    let (queue, queued) = Queue::new();
+    tokio::try_join!(
+        requests::read(reader, queue, session),
+        answer::answer_all(queued, &mut sender, session)
+    )?;
+    Ok(())
+}
+
+async fn read_preface(
+    stream: &mut Peeked<TcpStream>,
+    session: &Session,
+) -> Result<Preface, NativeError> {
+    let mut bytes = [0; PREFACE_BYTES];
+    timeout(session.server.deadlines.request, stream.read_exact(&mut bytes))
+        .await
+        .map_err(|_| NativeError::RequestLate)??;
+    Ok(Preface::decode(&bytes)?)
+}
+
+fn unsupported(error: &NativeError) -> Answer {
+    Answer::Error(Refusal { code: ErrorCode::Unsupported, text: error.to_string(), retry: false })
+}

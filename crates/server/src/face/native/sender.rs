@@ -1,0 +1,73 @@
+//! Putting frames on the wire: small ones wait to go out with what follows them.
+
+use std::io;
+use std::ops::Range;
+
+use rustix::net::SendFlags;
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use towline_net::send_file::{SendError, SendOptions, send_file};
+use towline_proto::native::frame::data_header;
+use towline_proto::native::message::Answer;
+use towline_store::local::LocalFile;
+
+use crate::connection::Session;
+
+/// Writes to one peer.
+pub(super) struct Sender<'a> {
+    stream: &'a TcpStream,
+    pending: Vec<u8>,
+    options: SendOptions,
+}
+
+impl<'a> Sender<'a> {
+    pub(super) fn new(stream: &'a TcpStream, session: &Session) -> Self {
+        let options = SendOptions {
+            chunk_bytes: session.server.chunk_bytes,
+            stall_max: session.server.deadlines.write_stall,
+        };
+        Self { stream, pending: Vec::new(), options }
+    }
+
+    /// Has bytes go out before whatever comes next.
+    pub(super) fn queue_bytes(&mut self, bytes: &[u8]) {
+        self.pending.extend_from_slice(bytes);
+    }
+
+    /// Has an answer go out before whatever comes next.
+    pub(super) fn queue(&mut self, answer: &Answer) {
+        self.queue_bytes(&answer.encode());
+    }
+
+    /// Sends all that is pending.
+    pub(super) async fn flush(&mut self) -> io::Result<()> {
+        self.send_pending(SendFlags::empty()).await
+    }
+
+    /// Sends a part of a file as a data frame, straight from the page cache.
+    pub(super) async fn send_content(
+        &mut self,
+        file: &LocalFile,
+        range: Range<u64>,
+    ) -> Result<(), SendError> {
+        let length = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
+        self.queue_bytes(&data_header(length));
+        // More follows at once: the kernel need not send the header in a packet of its own.
+        self.send_pending(SendFlags::MORE).await?;
+        send_file(self.stream, &file.file, range, self.options, |_| ()).await
+    }
+
+    async fn send_pending(&mut self, flags: SendFlags) -> io::Result<()> {
+        let mut sent = 0;
+        while sent < self.pending.len() {
+            let send = self.stream.async_io(Interest::WRITABLE, || {
+                let flags = flags | SendFlags::NOSIGNAL;
+                rustix::net::send(self.stream, &self.pending[sent..], flags).map_err(Into::into)
+            });
+            sent += timeout(self.options.stall_max, send).await??;
+        }
+        self.pending.clear();
+        Ok(())
+    }
+}
