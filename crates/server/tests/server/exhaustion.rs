@@ -185,3 +185,18 @@ async fn a_server_out_of_descriptors_serves_again_when_connections_close() {
     let reply = ask_until_answered(server.addr(), "file").await;
     assert_eq!(reply, Reply::whole("file", CONTENT));
 }
+
+#[tokio::test]
+async fn a_file_that_cannot_be_opened_for_want_of_descriptors_is_not_said_to_be_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("file"), CONTENT).unwrap();
+    let server = server_of_few_descriptors(&folder);
+    let mut clients = JoinSet::new();
+    for _ in 0..2 * FEW_DESCRIPTORS {
+        let addr = server.addr();
+        clients.spawn(async move { ask_until_answered(addr, "file").await });
+    }
+    while let Some(reply) = clients.join_next().await {
+        assert_eq!(reply.unwrap(), Reply::whole("file", CONTENT));
+    }
+}
