@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use towline_proto::limits::CLASSIC_DRAIN_BYTES_MAX;
 use towline_testkit::deadline::within;
 use towline_testkit::script::{Script, run_client};
 
-use crate::support::{End, Reply, TestServer, ask_until_answered, read_reply, request};
+use crate::support::{
+    End, Reply, TestServer, ask_until_answered, connect_with_small_buffer, read_reply, request,
+};
 
 const CONTENT: &str = "the content of the file";
 
@@ -184,6 +186,29 @@ async fn junk_after_the_request_does_not_cost_the_reply() {
     assert_eq!(Reply::of(reply), Reply::whole("file", CONTENT));
     assert_eq!(end, End::Clean);
     still_serves(server).await;
+}
+
+#[tokio::test]
+async fn more_junk_than_is_drained_does_not_cost_a_slow_reader_the_reply() {
+    let server = TestServer::start();
+    let content = vec![7; 256 << 10];
+    server.write("file", &content);
+    let mut stream = connect_with_small_buffer(server.addr).await;
+    stream.write_all(&request("file")).await.unwrap();
+    let peer = stream.local_addr().unwrap();
+    let (mut reader, mut writer) = stream.into_split();
+    let junk = tokio::spawn(async move {
+        // Taken in part only, and then refused: either is the server's right.
+        let _ = writer.write_all(&vec![b'!'; 64 << 20]).await;
+    });
+    // From here on the server has the reply behind it, and most of that is still in its socket.
+    server.log.wait(&format!("{peer}: sent file")).await;
+    let mut reply = Vec::new();
+    let read = within("the reply", reader.read_to_end(&mut reply)).await;
+    assert_eq!(Reply::of(reply), Reply::whole("file", content), "{read:?}");
+    junk.abort();
+    server.shutdown.cut();
+    server.ended().await;
 }
 
 #[tokio::test]
