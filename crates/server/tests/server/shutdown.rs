@@ -1,11 +1,16 @@
 //! A server that ends lets transfers finish within its grace, and nothing else.
 
+use std::fs::File;
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use towline_testkit::deadline::{poll, within};
 
-use crate::support::{Reply, TestServer, read_all};
+use crate::support::{Reply, TestServer, is_open, read_all, request};
+
+/// Hashing as many bytes takes minutes; as a hole they take no space.
+const ENDLESS_BYTES: u64 = 200 << 30;
 
 #[tokio::test]
 async fn a_draining_server_lets_a_transfer_end() {
@@ -102,4 +107,35 @@ async fn a_cut_needs_no_drain_before_it() {
 #[tokio::test]
 async fn a_server_with_nothing_to_do_ends_at_once() {
     TestServer::start().finish().await;
+}
+
+#[tokio::test]
+async fn a_server_that_has_ended_hashes_nothing_any_more() {
+    let server = TestServer::start();
+    let path = server.path("endless");
+    let file = File::create(&path).unwrap();
+    file.set_len(ENDLESS_BYTES).unwrap();
+    drop(file);
+    let mut client = server.connect().await;
+    client.write_all(&request("endless")).await.unwrap();
+    server.log.wait("asks for endless").await;
+    assert!(is_open(&path));
+    server.shutdown.cut();
+    server.ended().await;
+    // A program whose runtime waits for the hashing could not end.
+    poll("the end of the hashing", || (!is_open(&path)).then_some(()));
+}
+
+#[tokio::test]
+async fn a_client_that_waits_for_hashing_is_kept_by_a_dripped_header() {
+    let server = TestServer::start();
+    let file = File::create(server.path("endless")).unwrap();
+    file.set_len(ENDLESS_BYTES).unwrap();
+    let mut client = server.connect().await;
+    client.write_all(&request("endless")).await.unwrap();
+    let mut first = [0];
+    let dripped = within("a byte of the header", client.read_exact(&mut first)).await;
+    assert_eq!((dripped.unwrap(), &first), (1, b"O"));
+    server.shutdown.cut();
+    server.ended().await;
 }

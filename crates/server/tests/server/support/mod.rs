@@ -5,7 +5,7 @@ mod reply;
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -206,4 +206,11 @@ async fn connect(socket: TcpSocket, addr: SocketAddr) -> TcpStream {
     let stream = within("a connection", socket.connect(addr)).await.unwrap();
     stream.set_nodelay(true).unwrap();
     stream
+}
+
+/// Whether this process has the file open.
+pub(crate) fn is_open(path: &Path) -> bool {
+    let open = fs::read_dir("/proc/self/fd").unwrap();
+    open.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok())
+        .any(|target| target == path)
 }
