@@ -32,6 +32,11 @@ impl Service {
             .map_err(io::Error::from)?
     }
 
+    /// Ends what goes on without a connection that waits for it.
+    pub(crate) fn close(&self) {
+        self.digester.close();
+    }
+
     /// The MD5 of an open file; takes as long as reading the file the first time.
     pub(crate) async fn md5(&self, file: &LocalFile) -> Result<Md5Digest, DigestError> {
         self.digester.md5(file).await

@@ -57,6 +57,10 @@ impl ClassicError {
     fn refusal(&self) -> Option<String> {
         match self {
             Self::Request(error) => Some(format!("Bad request: {error}")),
+            Self::Open {
+                source: OpenError::Unavailable(_),
+                ..
+            } => None,
             // Whatever is not served looks the same from outside.
             Self::Open { name, .. } => Some(format!("File not found: {name}")),
             _ => None,
