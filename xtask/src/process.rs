@@ -56,10 +56,7 @@ mod tests {
 
     #[test]
     fn an_answer_is_had_only_from_success() {
-        assert_eq!(
-            answer(Command::new("echo").arg("hello")),
-            Some("hello\n".into())
-        );
+        assert_eq!(answer(Command::new("echo").arg("hello")), Some("hello\n".into()));
         assert_eq!(answer(&mut Command::new("false")), None);
     }
 }

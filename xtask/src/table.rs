@@ -21,15 +21,8 @@ impl Table {
     }
 
     fn widths(&self) -> Vec<usize> {
-        let width = |column: usize| {
-            self.rows
-                .iter()
-                .map(|row| row[column].chars().count())
-                .max()
-        };
-        (0..self.rows[0].len())
-            .map(|column| width(column).unwrap_or(0))
-            .collect()
+        let width = |column: usize| self.rows.iter().map(|row| row[column].chars().count()).max();
+        (0..self.rows[0].len()).map(|column| width(column).unwrap_or(0)).collect()
     }
 }
 

@@ -54,14 +54,8 @@ pub(crate) fn start(options: &LogOptions<'_>) -> LogGuard {
         _ => LevelFilter::TRACE,
     };
     let file = file.map(|file| layer(file, detail));
-    let console = if options.verbose > 0 {
-        options.console.max(detail)
-    } else {
-        options.console
-    };
-    let subscriber = tracing_subscriber::registry()
-        .with(file)
-        .with(layer(io::stderr, console));
+    let console = if options.verbose > 0 { options.console.max(detail) } else { options.console };
+    let subscriber = tracing_subscriber::registry().with(file).with(layer(io::stderr, console));
     // Nobody has begun logging before; were it so, that logging goes on.
     let _ = subscriber.try_init();
     LogGuard { _worker: worker }
@@ -83,9 +77,7 @@ where
 }
 
 fn in_background(file: File) -> (NonBlocking, WorkerGuard) {
-    NonBlockingBuilder::default()
-        .buffered_lines_limit(BUFFERED_LINES_MAX)
-        .finish(file)
+    NonBlockingBuilder::default().buffered_lines_limit(BUFFERED_LINES_MAX).finish(file)
 }
 
 /// `2026-03-29 14:05:06.789`, in local time.
@@ -107,18 +99,11 @@ struct LogError {
 
 /// Creates `FOLDER/WORD_YYYYMMDD_HHMMSS.log`, or `…_2.log` and so on where several begin in one second.
 fn create(folder: &Path, word: &str) -> Result<File, LogError> {
-    let failed = |source| LogError {
-        folder: folder.to_owned(),
-        source,
-    };
+    let failed = |source| LogError { folder: folder.to_owned(), source };
     std::fs::create_dir_all(folder).map_err(failed)?;
     let stem = format!("{word}_{}", Zoned::now().strftime("%Y%m%d_%H%M%S"));
     for run in 1..=SAME_SECOND_MAX {
-        let suffix = if run == 1 {
-            String::new()
-        } else {
-            format!("_{run}")
-        };
+        let suffix = if run == 1 { String::new() } else { format!("_{run}") };
         match File::create_new(folder.join(format!("{stem}{suffix}.log"))) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             result => return result.map_err(failed),
@@ -143,9 +128,7 @@ mod tests {
     #[test]
     fn a_folder_that_cannot_be_made_is_named() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let error = create(&file.path().join("logs"), "server")
-            .unwrap_err()
-            .to_string();
+        let error = create(&file.path().join("logs"), "server").unwrap_err().to_string();
         assert!(error.contains("logs"), "{error}");
     }
 }

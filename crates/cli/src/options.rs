@@ -17,13 +17,8 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
         "T" | "TIB" => 40,
         _ => return Err("use a number of bytes, or one with K, M, G or T (1K = 1024)".into()),
     };
-    let number: u64 = digits
-        .trim()
-        .parse()
-        .map_err(|error| format!("`{digits}`: {error}"))?;
-    number
-        .checked_mul(1 << shift)
-        .ok_or_else(|| "too large".into())
+    let number: u64 = digits.trim().parse().map_err(|error| format!("`{digits}`: {error}"))?;
+    number.checked_mul(1 << shift).ok_or_else(|| "too large".into())
 }
 
 /// A buffer's size in bytes.

@@ -33,11 +33,7 @@ pub(crate) fn size(bytes: u64) -> impl Display {
 
 /// `84.20 MiB/s`; the average over `elapsed`.
 pub(crate) fn rate(bytes: u64, elapsed: Duration) -> impl Display {
-    #[expect(
-        clippy::cast_precision_loss,
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss
-    )]
+    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     let bytes_per_s = (bytes as f64 / elapsed.as_secs_f64().max(1e-9)) as u64;
     format!("{}/s", BinaryBytes(bytes_per_s))
 }

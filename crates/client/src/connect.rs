@@ -67,16 +67,12 @@ impl FromStr for Host {
     type Err = HostError;
 
     fn from_str(text: &str) -> Result<Self, HostError> {
-        let bare = text
-            .strip_prefix('[')
-            .and_then(|rest| rest.strip_suffix(']'));
+        let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
         let host = bare.unwrap_or(text);
         let is_address = host.parse::<std::net::IpAddr>().is_ok();
         let is_name = bare.is_none()
             && !host.is_empty()
-            && host
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte));
+            && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte));
         if is_address || is_name {
             Ok(Self(host.to_owned()))
         } else {
@@ -87,41 +83,23 @@ impl FromStr for Host {
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            host: Host(host),
-            port,
-        } = self;
-        if host.contains(':') {
-            write!(f, "[{host}]:{port}")
-        } else {
-            write!(f, "{host}:{port}")
-        }
+        let Self { host: Host(host), port } = self;
+        if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
     }
 }
 
 /// Connects to the first of the server's addresses that answers, within `deadline`.
 pub async fn connect(address: &Address, deadline: Duration) -> Result<TcpStream, ConnectError> {
     let connecting = async {
-        let Address {
-            host: Host(host),
-            port,
-        } = address;
+        let Address { host: Host(host), port } = address;
         let found = lookup_host((host.as_str(), *port))
             .await
-            .map_err(|source| ConnectError::LookUp {
-                host: host.clone(),
-                source,
-            })?;
-        race(alternate_families(found))
-            .await?
-            .ok_or_else(|| ConnectError::NoAddress(host.clone()))
+            .map_err(|source| ConnectError::LookUp { host: host.clone(), source })?;
+        race(alternate_families(found)).await?.ok_or_else(|| ConnectError::NoAddress(host.clone()))
     };
     timeout(deadline, connecting)
         .await
-        .map_err(|_| ConnectError::TimedOut {
-            address: address.clone(),
-            after: deadline,
-        })?
+        .map_err(|_| ConnectError::TimedOut { address: address.clone(), after: deadline })?
 }
 
 /// Orders addresses so that the families take turns, beginning with the one that the system prefers: a dead
@@ -131,11 +109,7 @@ fn alternate_families(found: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr
     let prefers_v6 = found.peek().is_some_and(SocketAddr::is_ipv6);
     let (first, second): (Vec<_>, Vec<_>) = found.partition(|a| a.is_ipv6() == prefers_v6);
     let turns = first.len().max(second.len());
-    (0..turns)
-        .flat_map(|turn| [first.get(turn), second.get(turn)])
-        .flatten()
-        .copied()
-        .collect()
+    (0..turns).flat_map(|turn| [first.get(turn), second.get(turn)]).flatten().copied().collect()
 }
 
 /// Tries the addresses in order, each beside those before it; `None` if there are none.
@@ -171,10 +145,7 @@ mod tests {
     use super::{Address, ConnectError, Host, alternate_families, connect, race};
 
     fn address(host: &str, port: u16) -> Address {
-        Address {
-            host: host.parse().unwrap(),
-            port,
-        }
+        Address { host: host.parse().unwrap(), port }
     }
 
     #[test]
@@ -202,10 +173,7 @@ mod tests {
         let dead = "[::1]:0".parse().unwrap();
         let stream = race(vec![dead, good]).await.unwrap().unwrap();
         assert_eq!(stream.peer_addr().unwrap(), good);
-        assert!(matches!(
-            race(vec![dead]).await,
-            Err(ConnectError::Unreachable { .. })
-        ));
+        assert!(matches!(race(vec![dead]).await, Err(ConnectError::Unreachable { .. })));
         assert!(race(vec![]).await.unwrap().is_none());
     }
 
@@ -214,12 +182,8 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         drop(listener);
-        let error = connect(&address("127.0.0.1", port), Duration::from_secs(10))
-            .await
-            .unwrap_err();
-        assert!(
-            error.to_string().contains(&format!("127.0.0.1:{port}")),
-            "{error}"
-        );
+        let error =
+            connect(&address("127.0.0.1", port), Duration::from_secs(10)).await.unwrap_err();
+        assert!(error.to_string().contains(&format!("127.0.0.1:{port}")), "{error}");
     }
 }

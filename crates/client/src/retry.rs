@@ -17,26 +17,16 @@ pub struct Backoff {
 impl Backoff {
     /// The waits, one per retry.
     pub fn waits(&self) -> impl Iterator<Item = Duration> + use<> {
-        let Self {
-            initial,
-            max,
-            retries,
-        } = *self;
-        successors(Some(initial.min(max)), move |wait| {
-            Some(wait.saturating_mul(2).min(max))
-        })
-        .take(retries as usize)
+        let Self { initial, max, retries } = *self;
+        successors(Some(initial.min(max)), move |wait| Some(wait.saturating_mul(2).min(max)))
+            .take(retries as usize)
     }
 }
 
 /// The document's: 1, 2, 4, 8, 16 and 32 s, so that a server started within 63 s is found.
 impl Default for Backoff {
     fn default() -> Self {
-        Self {
-            initial: Duration::from_secs(1),
-            max: Duration::from_secs(32),
-            retries: 6,
-        }
+        Self { initial: Duration::from_secs(1), max: Duration::from_secs(32), retries: 6 }
     }
 }
 
@@ -47,38 +37,19 @@ mod tests {
 
     #[test]
     fn the_default_waits_are_the_documents_63_seconds() {
-        let waits: Vec<_> = Backoff::default()
-            .waits()
-            .map(|wait| wait.as_secs())
-            .collect();
+        let waits: Vec<_> = Backoff::default().waits().map(|wait| wait.as_secs()).collect();
         assert_eq!(waits, [1, 2, 4, 8, 16, 32]);
         assert_eq!(waits.iter().sum::<u64>(), 63);
     }
 
     #[test]
     fn waits_stop_growing_at_the_longest_and_never_overflow() {
-        let backoff = Backoff {
-            initial: Duration::from_secs(5),
-            max: Duration::from_secs(7),
-            retries: 3,
-        };
-        assert_eq!(
-            backoff
-                .waits()
-                .map(|wait| wait.as_secs())
-                .collect::<Vec<_>>(),
-            [5, 7, 7]
-        );
-        let backoff = Backoff {
-            initial: Duration::MAX,
-            max: Duration::MAX,
-            retries: 2,
-        };
+        let backoff =
+            Backoff { initial: Duration::from_secs(5), max: Duration::from_secs(7), retries: 3 };
+        assert_eq!(backoff.waits().map(|wait| wait.as_secs()).collect::<Vec<_>>(), [5, 7, 7]);
+        let backoff = Backoff { initial: Duration::MAX, max: Duration::MAX, retries: 2 };
         assert_eq!(backoff.waits().count(), 2);
-        let none = Backoff {
-            retries: 0,
-            ..Backoff::default()
-        };
+        let none = Backoff { retries: 0, ..Backoff::default() };
         assert_eq!(none.waits().count(), 0);
     }
 }

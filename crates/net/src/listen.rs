@@ -13,11 +13,7 @@ const BACKLOG: i32 = 4_096;
 /// Listens on `address`. An IPv6 wildcard takes IPv4 connections as well (dual stack). Call it within a
 /// tokio runtime.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(!address.ip().is_unspecified())?;
     }
@@ -51,10 +47,7 @@ fn lacks_ipv6(error: &io::Error) -> bool {
 /// no limit.
 pub fn raise_descriptor_limit() -> Option<u64> {
     let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        maximum: limit.maximum,
-    };
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     match setrlimit(Resource::Nofile, raised) {
         Ok(()) => raised.current,
         // Without the right to raise it, the server serves within what it has.
@@ -70,14 +63,9 @@ mod tests {
     async fn the_wildcard_is_reached_over_ipv4() {
         let listener = listen_everywhere(0).unwrap();
         let port = listener.local_addr().unwrap().port();
-        let (connected, accepted) = tokio::join!(
-            tokio::net::TcpStream::connect(("127.0.0.1", port)),
-            listener.accept()
-        );
-        assert_eq!(
-            connected.unwrap().local_addr().unwrap().port(),
-            accepted.unwrap().1.port()
-        );
+        let (connected, accepted) =
+            tokio::join!(tokio::net::TcpStream::connect(("127.0.0.1", port)), listener.accept());
+        assert_eq!(connected.unwrap().local_addr().unwrap().port(), accepted.unwrap().1.port());
     }
 
     #[tokio::test]

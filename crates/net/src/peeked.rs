@@ -17,11 +17,7 @@ pub struct Peeked<S> {
 impl<S> Peeked<S> {
     /// Wraps a stream of which nothing was read yet.
     pub fn new(stream: S) -> Self {
-        Self {
-            stream,
-            first_bytes: Vec::new(),
-            replayed: 0,
-        }
+        Self { stream, first_bytes: Vec::new(), replayed: 0 }
     }
 
     /// The stream below, for what does not read: sending a file, socket options.
@@ -126,19 +122,7 @@ mod tests {
     #[tokio::test]
     async fn peeking_ends_at_its_bound_and_at_the_end_of_the_stream() {
         let never = |_: &[u8]| None::<()>;
-        assert_eq!(
-            Peeked::new(b"abcdef".as_slice())
-                .peek_until(3, never)
-                .await
-                .unwrap(),
-            None
-        );
-        assert_eq!(
-            Peeked::new(b"ab".as_slice())
-                .peek_until(3, never)
-                .await
-                .unwrap(),
-            None
-        );
+        assert_eq!(Peeked::new(b"abcdef".as_slice()).peek_until(3, never).await.unwrap(), None);
+        assert_eq!(Peeked::new(b"ab".as_slice()).peek_until(3, never).await.unwrap(), None);
     }
 }

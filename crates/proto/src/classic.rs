@@ -155,9 +155,7 @@ impl Reply {
 fn decode_found(bytes: &[u8]) -> Result<Decoded<Reply>, ReplyError> {
     match header(&mut Reader::new(bytes)) {
         Ok((name, size, md5)) => {
-            let name = std::str::from_utf8(name)
-                .map_err(|_| ReplyError::NotUtf8)?
-                .to_owned();
+            let name = std::str::from_utf8(name).map_err(|_| ReplyError::NotUtf8)?.to_owned();
             if size > FILE_BYTES_MAX {
                 return Err(ReplyError::SizeTooLarge(size));
             }
@@ -172,11 +170,7 @@ fn decode_found(bytes: &[u8]) -> Result<Decoded<Reply>, ReplyError> {
 /// The raw fields of a header: name, size, digits of the MD5.
 fn header<'a>(reader: &mut Reader<'a>) -> Result<(&'a [u8], u64, &'a [u8]), Stop> {
     reader.take(FOUND.len())?;
-    Ok((
-        take_name(reader)?,
-        reader.u64()?,
-        reader.take(Md5Digest::HEX_BYTES)?,
-    ))
+    Ok((take_name(reader)?, reader.u64()?, reader.take(Md5Digest::HEX_BYTES)?))
 }
 
 /// Why reading a length-prefixed name stopped.
@@ -218,11 +212,7 @@ mod tests {
     }
 
     fn header() -> Header {
-        Header {
-            name: "a.txt".into(),
-            size: 5,
-            md5: Md5Digest([0xab; 16]),
-        }
+        Header { name: "a.txt".into(), size: 5, md5: Md5Digest([0xab; 16]) }
     }
 
     /// Feeds `message` as a socket loop would, asking for just the bytes that the decoder wants.
@@ -234,11 +224,7 @@ mod tests {
         loop {
             match decode(&message[..read])? {
                 Decoded::Done(value) => {
-                    assert_eq!(
-                        read,
-                        message.len(),
-                        "no byte beyond the message was asked for"
-                    );
+                    assert_eq!(read, message.len(), "no byte beyond the message was asked for");
                     return Ok(value);
                 }
                 Decoded::NeedMore(missing) => {
@@ -262,74 +248,38 @@ mod tests {
     #[test]
     fn both_ways_agree_and_nothing_is_read_beyond_the_message() {
         let request = request("sub/ä.txt");
-        assert_eq!(
-            read_like_a_socket(&request.encode(), Request::decode).unwrap(),
-            request
-        );
+        assert_eq!(read_like_a_socket(&request.encode(), Request::decode).unwrap(), request);
         let reply = read_like_a_socket(&header().encode(), Reply::decode).unwrap();
         assert_eq!(reply, Reply::Found(header()));
-        assert_eq!(
-            read_like_a_socket(b"ERROR", Reply::decode).unwrap(),
-            Reply::Refused
-        );
+        assert_eq!(read_like_a_socket(b"ERROR", Reply::decode).unwrap(), Reply::Refused);
     }
 
     #[test]
     fn a_bad_length_is_refused_before_the_name_is_read() {
-        assert_eq!(
-            Request::decode(b"\0\0\x10\x01"),
-            Err(RequestError::NameTooLong(4_097))
-        );
-        assert_eq!(
-            Request::decode(&[0xff; 4]),
-            Err(RequestError::NameTooLong(u32::MAX))
-        );
-        assert!(matches!(
-            Request::decode(&[0; 4]),
-            Err(RequestError::Name(_))
-        ));
-        assert_eq!(
-            Reply::decode(b"OK\xff\xff\xff\xff"),
-            Err(ReplyError::NameTooLong(u32::MAX))
-        );
+        assert_eq!(Request::decode(b"\0\0\x10\x01"), Err(RequestError::NameTooLong(4_097)));
+        assert_eq!(Request::decode(&[0xff; 4]), Err(RequestError::NameTooLong(u32::MAX)));
+        assert!(matches!(Request::decode(&[0; 4]), Err(RequestError::Name(_))));
+        assert_eq!(Reply::decode(b"OK\xff\xff\xff\xff"), Err(ReplyError::NameTooLong(u32::MAX)));
     }
 
     #[test]
     fn overlong_and_broken_utf8_is_refused() {
-        assert_eq!(
-            Request::decode(b"\0\0\0\x02\xc0\xae"),
-            Err(RequestError::NotUtf8)
-        );
-        assert_eq!(
-            Request::decode(b"\0\0\0\x01\xff"),
-            Err(RequestError::NotUtf8)
-        );
+        assert_eq!(Request::decode(b"\0\0\0\x02\xc0\xae"), Err(RequestError::NotUtf8));
+        assert_eq!(Request::decode(b"\0\0\0\x01\xff"), Err(RequestError::NotUtf8));
     }
 
     #[test]
     fn a_reply_of_another_protocol_is_told_at_its_first_bytes() {
-        assert!(matches!(
-            Reply::decode(b"SS"),
-            Err(ReplyError::NotClassic(_))
-        ));
-        assert!(matches!(
-            Reply::decode(b"EHLO "),
-            Err(ReplyError::NotClassic(_))
-        ));
-        assert!(matches!(
-            Reply::decode(b"H"),
-            Err(ReplyError::NotClassic(_))
-        ));
+        assert!(matches!(Reply::decode(b"SS"), Err(ReplyError::NotClassic(_))));
+        assert!(matches!(Reply::decode(b"EHLO "), Err(ReplyError::NotClassic(_))));
+        assert!(matches!(Reply::decode(b"H"), Err(ReplyError::NotClassic(_))));
     }
 
     #[test]
     fn an_impossible_size_or_checksum_is_refused() {
         let mut bytes = header().encode();
         bytes[11] = 0x80;
-        assert!(matches!(
-            Reply::decode(&bytes),
-            Err(ReplyError::SizeTooLarge(_))
-        ));
+        assert!(matches!(Reply::decode(&bytes), Err(ReplyError::SizeTooLarge(_))));
         let mut bytes = header().encode();
         bytes[20] = b'x';
         assert!(matches!(Reply::decode(&bytes), Err(ReplyError::Md5(_))));
@@ -337,10 +287,7 @@ mod tests {
 
     #[test]
     fn a_reply_answers_by_the_whole_name_or_its_last_component() {
-        let answer = |name: &str| Header {
-            name: name.into(),
-            ..header()
-        };
+        let answer = |name: &str| Header { name: name.into(), ..header() };
         assert!(answer("sub/a.txt").answers(&request("sub/a.txt")));
         assert!(answer("a.txt").answers(&request("sub/a.txt")));
         assert!(!answer("sub").answers(&request("sub/a.txt")));

@@ -56,12 +56,7 @@ mod tests {
 
     #[test]
     fn anything_but_32_digits_is_refused() {
-        for text in [
-            "",
-            "d41d",
-            "g41d8cd98f00b204e9800998ecf8427e",
-            &"0".repeat(33),
-        ] {
+        for text in ["", "d41d", "g41d8cd98f00b204e9800998ecf8427e", &"0".repeat(33)] {
             assert!(text.parse::<Md5Digest>().is_err(), "{text}");
         }
     }

@@ -54,10 +54,7 @@ mod tests {
     #[test]
     fn escape_sequences_and_line_breaks_are_defused() {
         assert_eq!(escaped(b"\x1b[2Ja\nb\r\tc"), "\\u{1b}[2Ja\\nb\\r\\tc");
-        assert_eq!(
-            escaped("a\u{202E}b\u{9b}c\u{2028}".as_bytes()),
-            "a\\u{202e}b\\u{9b}c\\u{2028}"
-        );
+        assert_eq!(escaped("a\u{202E}b\u{9b}c\u{2028}".as_bytes()), "a\\u{202e}b\\u{9b}c\\u{2028}");
     }
 
     #[test]

@@ -135,9 +135,7 @@ fn check_component(component: &[u8]) -> Result<(), NameError> {
 /// A name too long for that is shortened to its leading bytes and told apart by `discriminator`, hex
 /// digits of a hash of the whole name.
 pub fn part_name(file_name: &[u8], discriminator: &str) -> Vec<u8> {
-    let room = COMPONENT_BYTES_MAX
-        .saturating_sub(PART_SUFFIX.len())
-        .saturating_sub(1);
+    let room = COMPONENT_BYTES_MAX.saturating_sub(PART_SUFFIX.len()).saturating_sub(1);
     let mut part = vec![PART_PREFIX];
     if file_name.len() <= room {
         part.extend_from_slice(file_name);
@@ -188,10 +186,7 @@ mod tests {
         assert_eq!(error(&[b'x'; 256]), NameError::ComponentTooLong(256));
         let deep = vec![b"d".as_slice(); 256].join(&b'/');
         assert!(RemoteName::parse(&deep).is_ok());
-        assert_eq!(
-            error(&vec![b"d".as_slice(); 257].join(&b'/')),
-            NameError::TooDeep
-        );
+        assert_eq!(error(&vec![b"d".as_slice(); 257].join(&b'/')), NameError::TooDeep);
         let mut long = vec![[b'x'; 255].as_slice(); 16].join(&b'/');
         assert_eq!(long.len(), 4_095);
         assert!(RemoteName::parse(&long).is_ok());

@@ -62,11 +62,7 @@ pub fn sniff(first_bytes: &[u8]) -> Sniff {
         }
         open |= signature.starts_with(first_bytes);
     }
-    if open {
-        Sniff::NeedMore
-    } else {
-        Sniff::Unknown
-    }
+    if open { Sniff::NeedMore } else { Sniff::Unknown }
 }
 
 #[cfg(test)]
@@ -92,10 +88,7 @@ mod tests {
     fn no_signature_hides_another() {
         for (index, (one, _)) in SIGNATURES.iter().enumerate() {
             for (other, _) in &SIGNATURES[index + 1..] {
-                assert!(
-                    !one.starts_with(other) && !other.starts_with(one),
-                    "{one:?} {other:?}"
-                );
+                assert!(!one.starts_with(other) && !other.starts_with(one), "{one:?} {other:?}");
             }
         }
     }
@@ -109,14 +102,7 @@ mod tests {
 
     #[test]
     fn other_protocols_are_unknown() {
-        for first in [
-            b"SSH-2.0-".as_slice(),
-            b"get / ",
-            b"\x16\x02",
-            b"GETX",
-            b"\r\n",
-            b"\xff",
-        ] {
+        for first in [b"SSH-2.0-".as_slice(), b"get / ", b"\x16\x02", b"GETX", b"\r\n", b"\xff"] {
             assert_eq!(sniff(first), Sniff::Unknown, "{first:?}");
         }
     }

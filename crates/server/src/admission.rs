@@ -38,10 +38,7 @@ pub(crate) enum Full {
 
 impl Admission {
     pub(crate) fn new(limits: Limits) -> Self {
-        Self {
-            limits,
-            open: Arc::default(),
-        }
+        Self { limits, open: Arc::default() }
     }
 
     /// Takes a place for a connection from `source`.
@@ -56,10 +53,7 @@ impl Admission {
         }
         *from_source += 1;
         open.total += 1;
-        Ok(Ticket {
-            source,
-            open: Arc::clone(&self.open),
-        })
+        Ok(Ticket { source, open: Arc::clone(&self.open) })
     }
 }
 
@@ -90,10 +84,7 @@ mod tests {
 
     #[test]
     fn one_source_cannot_take_all_places() {
-        let admission = Admission::new(Limits {
-            connections: 3,
-            connections_per_source: 2,
-        });
+        let admission = Admission::new(Limits { connections: 3, connections_per_source: 2 });
         let _first = admission.admit(source(1)).unwrap();
         let second = admission.admit(source(1)).unwrap();
         assert_eq!(admission.admit(source(1)).unwrap_err(), Full::Source(2));
@@ -105,17 +96,10 @@ mod tests {
 
     #[test]
     fn sources_without_connections_are_forgotten() {
-        let admission = Admission::new(Limits {
-            connections: 9,
-            connections_per_source: 0,
-        });
+        let admission = Admission::new(Limits { connections: 9, connections_per_source: 0 });
         assert!(admission.admit(source(1)).is_err());
         let admission = Admission::new(Limits::default());
-        drop(
-            (0..=255)
-                .map(|last| admission.admit(source(last)).unwrap())
-                .collect::<Vec<_>>(),
-        );
+        drop((0..=255).map(|last| admission.admit(source(last)).unwrap()).collect::<Vec<_>>());
         assert!(admission.open.lock().unwrap().per_source.is_empty());
     }
 }

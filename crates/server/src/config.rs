@@ -44,6 +44,9 @@ pub struct Deadlines {
     pub write_stall: Duration,
     /// For the peer to close after its reply.
     pub close: Duration,
+    /// Between two bytes of a classic header whose MD5 is still being computed; well below the 10 s after which
+    /// a client written from the document gives up.
+    pub drip: Duration,
 }
 
 impl Config {
@@ -63,10 +66,7 @@ impl Config {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            connections: 10_000,
-            connections_per_source: 256,
-        }
+        Self { connections: 10_000, connections_per_source: 256 }
     }
 }
 
@@ -77,6 +77,7 @@ impl Default for Deadlines {
             request: Duration::from_secs(10),
             write_stall: Duration::from_mins(1),
             close: Duration::from_secs(5),
+            drip: Duration::from_secs(5),
         }
     }
 }

@@ -36,10 +36,8 @@ async fn serve(stream: &mut Peeked<TcpStream>, session: &Session) {
         Sniff::NeedMore => None,
         settled => Some(settled),
     };
-    let first_bytes = timeout(
-        session.server.deadlines.first_bytes,
-        stream.peek_until(SNIFF_BYTES_MAX, settle),
-    );
+    let first_bytes =
+        timeout(session.server.deadlines.first_bytes, stream.peek_until(SNIFF_BYTES_MAX, settle));
     match session.server.shutdown.unless_draining(first_bytes).await {
         Some(Ok(Ok(Some(Sniff::Face(face))))) => face::serve(face, stream, session).await,
         Some(Ok(Ok(Some(_)))) => {

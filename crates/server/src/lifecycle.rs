@@ -109,11 +109,8 @@ pub async fn run(
 
 impl Server {
     fn new(config: &Config, shutdown: Shutdown) -> Result<Self, StartError> {
-        let root =
-            LocalRoot::open(&config.root, config.links).map_err(|source| StartError::Root {
-                path: config.root.clone(),
-                source,
-            })?;
+        let root = LocalRoot::open(&config.root, config.links)
+            .map_err(|source| StartError::Root { path: config.root.clone(), source })?;
         let hash_store = config.state_dir.as_deref().and_then(|state_dir| {
             HashStore::open(state_dir)
                 .inspect_err(|error| tracing::warn!("serving without remembered hashes: {error}"))

@@ -18,18 +18,13 @@ pub(crate) struct Service {
 
 impl Service {
     pub(crate) fn new(root: LocalRoot, digester: Arc<Digester>) -> Self {
-        Self {
-            root: Arc::new(root),
-            digester,
-        }
+        Self { root: Arc::new(root), digester }
     }
 
     /// Opens a file for reading.
     pub(crate) async fn open(&self, name: &RemoteName) -> Result<LocalFile, OpenError> {
         let (root, name) = (Arc::clone(&self.root), name.clone());
-        spawn_blocking(move || root.open_file(&name))
-            .await
-            .map_err(io::Error::from)?
+        spawn_blocking(move || root.open_file(&name)).await.map_err(io::Error::from)?
     }
 
     /// Ends what goes on without a connection that waits for it.

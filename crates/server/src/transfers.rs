@@ -39,31 +39,18 @@ pub(crate) struct Transfer {
 impl Transfers {
     /// Enters a transfer of a file of `size` bytes.
     pub(crate) fn begin(&self, peer: SocketAddr, name: RemoteName, size: u64) -> Transfer {
-        let entry = Arc::new(Entry {
-            peer,
-            name,
-            size,
-            sent: AtomicU64::new(0),
-        });
+        let entry = Arc::new(Entry { peer, name, size, sent: AtomicU64::new(0) });
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let id = entries.next_id;
         entries.next_id += 1;
         entries.under_way.insert(id, Arc::clone(&entry));
-        Transfer {
-            id,
-            entry,
-            transfers: self.clone(),
-        }
+        Transfer { id, entry, transfers: self.clone() }
     }
 
     /// A line about each, the oldest first.
     pub(crate) fn describe(&self) -> Vec<String> {
         let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        entries
-            .under_way
-            .values()
-            .map(ToString::to_string)
-            .collect()
+        entries.under_way.values().map(ToString::to_string).collect()
     }
 }
 
@@ -80,11 +67,7 @@ impl Transfer {
 
 impl Drop for Transfer {
     fn drop(&mut self) {
-        let mut entries = self
-            .transfers
-            .entries
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut entries = self.transfers.entries.lock().unwrap_or_else(PoisonError::into_inner);
         entries.under_way.remove(&self.id);
     }
 }
@@ -92,11 +75,7 @@ impl Drop for Transfer {
 impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sent = self.sent.load(Ordering::Relaxed);
-        write!(
-            f,
-            "{} to {} ({sent} of {} bytes)",
-            self.name, self.peer, self.size
-        )
+        write!(f, "{} to {} ({sent} of {} bytes)", self.name, self.peer, self.size)
     }
 }
 
@@ -111,10 +90,7 @@ mod tests {
         let name = RemoteName::parse(b"big.iso").unwrap();
         let transfer = transfers.begin(([192, 0, 2, 1], 5_000).into(), name, 100);
         assert_eq!(transfer.add_sent(40), 40);
-        assert_eq!(
-            transfers.describe(),
-            ["big.iso to 192.0.2.1:5000 (40 of 100 bytes)"]
-        );
+        assert_eq!(transfers.describe(), ["big.iso to 192.0.2.1:5000 (40 of 100 bytes)"]);
         drop(transfer);
         assert!(transfers.describe().is_empty());
     }

@@ -35,13 +35,7 @@ pub(crate) fn open_beneath(
         resolve |= ResolveFlags::NO_SYMLINKS;
     }
     for _ in 0..RACES_MAX {
-        match openat2(
-            folder,
-            name.as_bytes(),
-            flags | OFlags::CLOEXEC,
-            Mode::empty(),
-            resolve,
-        ) {
+        match openat2(folder, name.as_bytes(), flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
             Err(Errno::AGAIN | Errno::INTR) => {}
             Err(Errno::NOSYS | Errno::PERM) => return walk(folder, name, flags),
             result => return result,
@@ -60,19 +54,10 @@ fn walk(folder: BorrowedFd<'_>, name: &RemoteName, flags: OFlags) -> Result<Owne
         parent = Some(openat(here, component, step, Mode::empty())?);
     }
     let parent = parent.as_ref().map_or(folder, AsFd::as_fd);
-    let opened = openat(
-        parent,
-        last,
-        flags | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-        Mode::empty(),
-    )?;
+    let opened = openat(parent, last, flags | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
     // With `O_PATH`, `O_NOFOLLOW` opens the link itself instead of refusing it.
     let file_type = rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(&opened)?.st_mode);
-    if file_type.is_symlink() {
-        Err(Errno::LOOP)
-    } else {
-        Ok(opened)
-    }
+    if file_type.is_symlink() { Err(Errno::LOOP) } else { Ok(opened) }
 }
 
 #[cfg(test)]

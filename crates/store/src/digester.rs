@@ -77,10 +77,8 @@ impl Digester {
     /// wait, or to itself for ten minutes.
     pub async fn md5(self: &Arc<Self>, file: &LocalFile) -> Result<Md5Digest, DigestError> {
         let mut outcome = self.join_job(file);
-        let outcome = outcome
-            .wait_for(Option::is_some)
-            .await
-            .map_err(|_| DigestError::Abandoned)?;
+        let outcome =
+            outcome.wait_for(Option::is_some).await.map_err(|_| DigestError::Abandoned)?;
         outcome.clone().unwrap_or(Err(DigestError::Abandoned))
     }
 
@@ -112,10 +110,7 @@ impl Digester {
             Some(md5) => Ok(md5),
             None => self.compute_unless_abandoned(&file, &job).await,
         };
-        self.jobs
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&file.version);
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).remove(&file.version);
         job.send_replace(Some(outcome));
     }
 
@@ -126,15 +121,9 @@ impl Digester {
     ) -> Result<Md5Digest, DigestError> {
         let stop = Arc::new(AtomicBool::new(false));
         let computing = async {
-            let _worker = self
-                .workers
-                .acquire()
-                .await
-                .map_err(|_| DigestError::Abandoned)?;
+            let _worker = self.workers.acquire().await.map_err(|_| DigestError::Abandoned)?;
             let (this, file, stop) = (Arc::clone(self), file.clone(), Arc::clone(&stop));
-            spawn_blocking(move || this.compute(&file, &stop))
-                .await
-                .map_err(io::Error::from)?
+            spawn_blocking(move || this.compute(&file, &stop)).await.map_err(io::Error::from)?
         };
         tokio::select! {
             outcome = computing => outcome,
@@ -147,9 +136,7 @@ impl Digester {
 
     /// Reads and hashes the file; blocks.
     fn compute(&self, file: &LocalFile, stop: &AtomicBool) -> Result<Md5Digest, DigestError> {
-        let began = SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default();
+        let began = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let pace = || {
             if stop.load(Ordering::Relaxed) || self.closed.load(Ordering::Relaxed) {
                 Pace::Stop
@@ -224,18 +211,12 @@ mod tests {
 
     fn open(folder: &std::path::Path) -> LocalFile {
         let root = LocalRoot::open(folder, Links::Refuse).unwrap();
-        root.open_file(&RemoteName::parse(b"file").unwrap())
-            .unwrap()
+        root.open_file(&RemoteName::parse(b"file").unwrap()).unwrap()
     }
 
     /// Makes a file's change time old by waiting for the clock, which alone can do it.
     fn wait_until_settled(file: &LocalFile) {
-        let now = || {
-            std::time::SystemTime::UNIX_EPOCH
-                .elapsed()
-                .unwrap()
-                .as_nanos()
-        };
+        let now = || std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos();
         while !file.version.settled_at(i64::try_from(now()).unwrap()) {
             std::thread::yield_now();
         }
@@ -248,15 +229,7 @@ mod tests {
         let waiting: Vec<_> = (0..100).map(|_| digester.join_job(&file)).collect();
         assert_eq!(digester.jobs.lock().unwrap().len(), 1);
         for mut outcome in waiting {
-            assert!(
-                outcome
-                    .wait_for(Option::is_some)
-                    .await
-                    .unwrap()
-                    .as_ref()
-                    .unwrap()
-                    .is_ok()
-            );
+            assert!(outcome.wait_for(Option::is_some).await.unwrap().as_ref().unwrap().is_ok());
         }
         assert_eq!(digester.jobs.lock().unwrap().len(), 0);
     }
@@ -264,12 +237,8 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn a_settled_version_is_remembered_across_restarts_and_a_fresh_one_is_not() {
         let state = tempfile::tempdir().unwrap();
-        let remembered = |file: &LocalFile| {
-            HashStore::open(state.path())
-                .unwrap()
-                .md5(&file.version)
-                .unwrap()
-        };
+        let remembered =
+            |file: &LocalFile| HashStore::open(state.path()).unwrap().md5(&file.version).unwrap();
         let new_digester = || Digester::new(Some(HashStore::open(state.path()).unwrap()), 1);
         let (_folder, file) = folder_with(&vec![2; 2 * MIB]);
         let md5 = new_digester().md5(&file).await.unwrap();
@@ -308,11 +277,7 @@ mod tests {
         let digester = Digester::abandoning_after(Duration::from_millis(20), None, 1);
         let busy = digester.workers.acquire().await.unwrap();
         drop(digester.join_job(&file));
-        assert_eq!(
-            digester.jobs.lock().unwrap().len(),
-            1,
-            "the job outlives who began it"
-        );
+        assert_eq!(digester.jobs.lock().unwrap().len(), 1, "the job outlives who began it");
         let job = Arc::clone(digester.jobs.lock().unwrap().get(&file.version).unwrap());
         // Looks at the outcome without waiting for it as a client would.
         while job.borrow().is_none() {
@@ -320,9 +285,6 @@ mod tests {
         }
         assert!(matches!(*job.borrow(), Some(Err(DigestError::Abandoned))));
         drop(busy);
-        assert!(
-            digester.md5(&file).await.is_ok(),
-            "asked again, it begins anew"
-        );
+        assert!(digester.md5(&file).await.is_ok(), "asked again, it begins anew");
     }
 }

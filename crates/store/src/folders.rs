@@ -38,9 +38,7 @@ impl NewFolders {
         let mut path = base.to_owned();
         for component in name.split_last().0 {
             path.push(OsStr::from_bytes(component));
-            folder = self
-                .descend(folder, component)
-                .map_err(|errno| (path.clone(), errno))?;
+            folder = self.descend(folder, component).map_err(|errno| (path.clone(), errno))?;
         }
         Ok((folder, path))
     }
@@ -52,10 +50,7 @@ impl NewFolders {
 
     /// Makes the names of the new folders durable.
     pub(crate) fn sync(&self) -> Result<(), Errno> {
-        self.made
-            .iter()
-            .rev()
-            .try_for_each(|(parent, _)| sync_folder(parent))
+        self.made.iter().rev().try_for_each(|(parent, _)| sync_folder(parent))
     }
 
     /// Makes `base` and its missing parents.

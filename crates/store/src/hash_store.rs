@@ -54,10 +54,8 @@ impl HashStore {
     /// Opens the store in `state_dir`, making both where they are missing. A database that is damaged or
     /// of another shape is set aside and begun anew.
     pub fn open(state_dir: &Path) -> Result<Self, HashStoreError> {
-        std::fs::create_dir_all(state_dir).map_err(|source| HashStoreError::Folder {
-            path: state_dir.to_owned(),
-            source,
-        })?;
+        std::fs::create_dir_all(state_dir)
+            .map_err(|source| HashStoreError::Folder { path: state_dir.to_owned(), source })?;
         let path = state_dir.join(FILE_NAME);
         let connection = connect(&path)
             .or_else(|error| {
@@ -69,25 +67,18 @@ impl HashStore {
                 connect(&path)
             })
             .map_err(|source| HashStoreError::Database { path, source })?;
-        Ok(Self {
-            connection: Mutex::new(connection),
-        })
+        Ok(Self { connection: Mutex::new(connection) })
     }
 
     /// The MD5 that is remembered of a version.
     pub fn md5(&self, version: &Version) -> Result<Option<Md5Digest>, rusqlite::Error> {
-        let connection = self
-            .connection
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
         let mut statement = connection.prepare_cached(
             "SELECT md5 FROM hashes WHERE file_system = ?1 AND inode = ?2 AND size = ?3
              AND modified_ns = ?4 AND changed_ns = ?5",
         )?;
         let key = key(version);
-        statement
-            .query_row(key, |row| row.get(0).map(Md5Digest))
-            .optional()
+        statement.query_row(key, |row| row.get(0).map(Md5Digest)).optional()
     }
 
     /// Remembers the MD5 of a version, and forgets those of the file's earlier ones. Small files are not
@@ -96,10 +87,7 @@ impl HashStore {
         if version.size < REMEMBERED_BYTES_MIN {
             return Ok(());
         }
-        let connection = self
-            .connection
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
         // The table's key is the file, so that a new version takes the old one's place.
         let mut statement = connection.prepare_cached(
             "INSERT OR REPLACE INTO hashes (file_system, inode, size, modified_ns, changed_ns, md5)
@@ -107,14 +95,7 @@ impl HashStore {
         )?;
         let (file_system, inode, size, modified_ns, changed_ns) = key(version);
         statement
-            .execute(params![
-                file_system,
-                inode,
-                size,
-                modified_ns,
-                changed_ns,
-                md5.0
-            ])
+            .execute(params![file_system, inode, size, modified_ns, changed_ns, md5.0])
             .map(drop)
     }
 }
@@ -162,10 +143,7 @@ fn connect(path: &Path) -> Result<Connection, rusqlite::Error> {
 fn is_damage(error: &rusqlite::Error) -> bool {
     use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
     matches!(error, rusqlite::Error::InvalidQuery)
-        || matches!(
-            error.sqlite_error_code(),
-            Some(DatabaseCorrupt | NotADatabase)
-        )
+        || matches!(error.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase))
 }
 
 /// Renames the database and removes its companions; what cannot be moved shows when it is opened next.
@@ -199,33 +177,15 @@ mod tests {
     #[test]
     fn a_hash_survives_a_restart_and_holds_for_its_version_only() {
         let state = tempfile::tempdir().unwrap();
-        HashStore::open(state.path())
-            .unwrap()
-            .remember_md5(&VERSION, MD5)
-            .unwrap();
+        HashStore::open(state.path()).unwrap().remember_md5(&VERSION, MD5).unwrap();
         let store = HashStore::open(state.path()).unwrap();
         assert_eq!(store.md5(&VERSION).unwrap(), Some(MD5));
         for other in [
-            Version {
-                file_system: 1,
-                ..VERSION
-            },
-            Version {
-                inode: 8,
-                ..VERSION
-            },
-            Version {
-                size: VERSION.size + 1,
-                ..VERSION
-            },
-            Version {
-                modified_ns: 0,
-                ..VERSION
-            },
-            Version {
-                changed_ns: 2,
-                ..VERSION
-            },
+            Version { file_system: 1, ..VERSION },
+            Version { inode: 8, ..VERSION },
+            Version { size: VERSION.size + 1, ..VERSION },
+            Version { modified_ns: 0, ..VERSION },
+            Version { changed_ns: 2, ..VERSION },
         ] {
             assert_eq!(store.md5(&other).unwrap(), None, "{other:?}");
         }
@@ -236,10 +196,7 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         let store = HashStore::open(state.path()).unwrap();
         store.remember_md5(&VERSION, MD5).unwrap();
-        let newer = Version {
-            changed_ns: 2,
-            ..VERSION
-        };
+        let newer = Version { changed_ns: 2, ..VERSION };
         store.remember_md5(&newer, Md5Digest([1; 16])).unwrap();
         assert_eq!(store.md5(&VERSION).unwrap(), None);
         assert_eq!(store.md5(&newer).unwrap(), Some(Md5Digest([1; 16])));
@@ -249,10 +206,7 @@ mod tests {
     fn small_files_are_not_stored() {
         let state = tempfile::tempdir().unwrap();
         let store = HashStore::open(state.path()).unwrap();
-        let small = Version {
-            size: REMEMBERED_BYTES_MIN - 1,
-            ..VERSION
-        };
+        let small = Version { size: REMEMBERED_BYTES_MIN - 1, ..VERSION };
         store.remember_md5(&small, MD5).unwrap();
         assert_eq!(store.md5(&small).unwrap(), None);
     }
@@ -260,11 +214,7 @@ mod tests {
     #[test]
     fn a_damaged_store_is_set_aside() {
         let state = tempfile::tempdir().unwrap();
-        std::fs::write(
-            state.path().join(FILE_NAME),
-            "this is no database ".repeat(500),
-        )
-        .unwrap();
+        std::fs::write(state.path().join(FILE_NAME), "this is no database ".repeat(500)).unwrap();
         let store = HashStore::open(state.path()).unwrap();
         store.remember_md5(&VERSION, MD5).unwrap();
         assert_eq!(store.md5(&VERSION).unwrap(), Some(MD5));

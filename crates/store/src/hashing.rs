@@ -42,11 +42,7 @@ pub fn hash_file(file: &File, mut on_read: impl FnMut(u64)) -> io::Result<FileHa
         on_read(chunk.len() as u64);
         Pace::GoOn
     })?;
-    Ok(FileHashes {
-        blake3: blake3.finalize(),
-        md5: Md5Digest(md5.finalize().into()),
-        bytes,
-    })
+    Ok(FileHashes { blake3: blake3.finalize(), md5: Md5Digest(md5.finalize().into()), bytes })
 }
 
 /// The MD5 of a file's content, `None` if `pace` stopped it; asked before each step.

@@ -77,10 +77,7 @@ impl LocalRoot {
             if (now.st_dev, now.st_ino) == (seen.st_dev, seen.st_ino) {
                 let file = File::from(opened);
                 let version = Version::of(&file)?;
-                return Ok(LocalFile {
-                    file: Arc::new(file),
-                    version,
-                });
+                return Ok(LocalFile { file: Arc::new(file), version });
             }
         }
         Err(OpenError::Unavailable(Errno::AGAIN.into()))
@@ -140,16 +137,10 @@ mod tests {
         let root = LocalRoot::open(folder.path(), Links::Refuse).unwrap();
         for special in ["fifo", "socket", "folder"] {
             let error = root.open_file(&name(special)).unwrap_err();
-            assert!(
-                matches!(error, OpenError::NotAFile(_)),
-                "{special}: {error}"
-            );
+            assert!(matches!(error, OpenError::NotAFile(_)), "{special}: {error}");
         }
         let root = LocalRoot::open("/dev".as_ref(), Links::Refuse).unwrap();
-        assert!(matches!(
-            root.open_file(&name("null")),
-            Err(OpenError::NotAFile("a device"))
-        ));
+        assert!(matches!(root.open_file(&name("null")), Err(OpenError::NotAFile("a device"))));
     }
 
     #[test]
@@ -158,18 +149,9 @@ mod tests {
         std::fs::write(folder.path().join("file"), "content").unwrap();
         symlink("file", folder.path().join("link")).unwrap();
         let root = LocalRoot::open(folder.path(), Links::Refuse).unwrap();
-        assert!(matches!(
-            root.open_file(&name("link")),
-            Err(OpenError::SymbolicLink)
-        ));
-        assert!(matches!(
-            root.open_file(&name("missing")),
-            Err(OpenError::NotFound)
-        ));
-        assert!(matches!(
-            root.open_file(&name("file/below")),
-            Err(OpenError::NotFound)
-        ));
+        assert!(matches!(root.open_file(&name("link")), Err(OpenError::SymbolicLink)));
+        assert!(matches!(root.open_file(&name("missing")), Err(OpenError::NotFound)));
+        assert!(matches!(root.open_file(&name("file/below")), Err(OpenError::NotFound)));
         let root = LocalRoot::open(folder.path(), Links::FollowInside).unwrap();
         assert_eq!(root.open_file(&name("link")).unwrap().version.size, 7);
     }

@@ -88,13 +88,9 @@ impl Staged {
     /// earlier, dead transfer left behind is taken over and emptied. Blocks.
     pub fn create(base: &Path, name: &RemoteName) -> Result<Self, StageError> {
         let mut new_folders = NewFolders::default();
-        let (folder, folder_path) =
-            new_folders
-                .open(base, name)
-                .map_err(|(path, errno)| StageError::Folder {
-                    path,
-                    source: errno.into(),
-                })?;
+        let (folder, folder_path) = new_folders
+            .open(base, name)
+            .map_err(|(path, errno)| StageError::Folder { path, source: errno.into() })?;
         let file_name = name.file_name().to_vec();
         let target = folder_path.join(OsStr::from_bytes(&file_name));
         if is_folder(&folder, &file_name) {
@@ -103,11 +99,7 @@ impl Staged {
         let hash = blake3::hash(&file_name).to_hex();
         let part_name = part_name(&file_name, &hash[..16]);
         let file = take_part(&folder, &part_name)
-            .map_err(|source| StageError::File {
-                step: "create",
-                path: target.clone(),
-                source,
-            })?
+            .map_err(|source| StageError::File { step: "create", path: target.clone(), source })?
             .ok_or_else(|| StageError::Busy(target.clone()))?;
         Ok(Self {
             target,
@@ -127,9 +119,7 @@ impl Staged {
 
     /// Empties the file, to begin again.
     pub fn restart(&self) -> Result<(), StageError> {
-        self.file
-            .set_len(0)
-            .map_err(|source| self.write_failed(source))
+        self.file.set_len(0).map_err(|source| self.write_failed(source))
     }
 
     /// Where the file will be.
@@ -144,20 +134,12 @@ impl Staged {
         if size <= free_bytes {
             return Ok(());
         }
-        Err(StageError::NoSpace {
-            path: self.target.clone(),
-            needed_bytes: size,
-            free_bytes,
-        })
+        Err(StageError::NoSpace { path: self.target.clone(), needed_bytes: size, free_bytes })
     }
 
     /// An error in writing, for whoever writes to [`Staged::file`].
     pub fn write_failed(&self, source: io::Error) -> StageError {
-        StageError::File {
-            step: "write",
-            path: self.target.clone(),
-            source,
-        }
+        StageError::File { step: "write", path: self.target.clone(), source }
     }
 
     /// Gives the file its final name, replacing what has it. Blocks until that is as durable as asked for.
@@ -165,13 +147,8 @@ impl Staged {
         if durability == Durability::Synced {
             fsync(&self.file).map_err(|errno| self.failed("sync", errno))?;
         }
-        renameat(
-            &self.folder,
-            &self.part_name[..],
-            &self.folder,
-            &self.file_name[..],
-        )
-        .map_err(|errno| self.failed("rename the finished", errno))?;
+        renameat(&self.folder, &self.part_name[..], &self.folder, &self.file_name[..])
+            .map_err(|errno| self.failed("rename the finished", errno))?;
         self.published = true;
         self.new_folders.keep();
         if durability == Durability::Synced {
@@ -183,11 +160,7 @@ impl Staged {
     }
 
     fn failed(&self, step: &'static str, errno: Errno) -> StageError {
-        StageError::File {
-            step,
-            path: self.target.clone(),
-            source: errno.into(),
-        }
+        StageError::File { step, path: self.target.clone(), source: errno.into() }
     }
 }
 
@@ -286,10 +259,7 @@ mod tests {
     fn two_transfers_of_one_target_exclude_each_other_and_the_lock_dies_with_its_owner() {
         let folder = tempfile::tempdir().unwrap();
         let first = create(folder.path(), "file").unwrap();
-        assert!(matches!(
-            create(folder.path(), "file"),
-            Err(StageError::Busy(_))
-        ));
+        assert!(matches!(create(folder.path(), "file"), Err(StageError::Busy(_))));
         drop(first);
         assert!(create(folder.path(), "file").is_ok());
     }
@@ -310,15 +280,9 @@ mod tests {
         std::fs::create_dir(&outside).unwrap();
         std::fs::write(outside.join("file"), "precious").unwrap();
         symlink(&outside, base.join("sub")).unwrap();
-        assert!(matches!(
-            create(&base, "sub/file"),
-            Err(StageError::Folder { .. })
-        ));
+        assert!(matches!(create(&base, "sub/file"), Err(StageError::Folder { .. })));
         symlink(outside.join("file"), base.join(".file.towline-part")).unwrap();
-        assert!(matches!(
-            create(&base, "file"),
-            Err(StageError::File { .. })
-        ));
+        assert!(matches!(create(&base, "file"), Err(StageError::File { .. })));
         std::fs::hard_link(outside.join("file"), base.join(".hard.towline-part")).unwrap();
         drop(create(&base, "hard").unwrap());
         assert_eq!(std::fs::read(outside.join("file")).unwrap(), b"precious");
@@ -329,45 +293,26 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("precious"), "precious").unwrap();
         symlink("precious", folder.path().join("file")).unwrap();
-        create(folder.path(), "file")
-            .unwrap()
-            .publish(Durability::Unsynced)
-            .unwrap();
-        assert_eq!(
-            std::fs::read(folder.path().join("precious")).unwrap(),
-            b"precious"
-        );
-        assert!(
-            std::fs::symlink_metadata(folder.path().join("file"))
-                .unwrap()
-                .is_file()
-        );
+        create(folder.path(), "file").unwrap().publish(Durability::Unsynced).unwrap();
+        assert_eq!(std::fs::read(folder.path().join("precious")).unwrap(), b"precious");
+        assert!(std::fs::symlink_metadata(folder.path().join("file")).unwrap().is_file());
     }
 
     #[test]
     fn a_folder_in_the_way_and_a_full_disk_are_told_before_anything_is_moved() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("file")).unwrap();
-        assert!(matches!(
-            create(folder.path(), "file"),
-            Err(StageError::TargetIsFolder(_))
-        ));
+        assert!(matches!(create(folder.path(), "file"), Err(StageError::TargetIsFolder(_))));
         let staged = create(folder.path(), "other").unwrap();
         assert!(staged.check_room(1).is_ok());
-        assert!(matches!(
-            staged.check_room(1 << 60),
-            Err(StageError::NoSpace { .. })
-        ));
+        assert!(matches!(staged.check_room(1 << 60), Err(StageError::NoSpace { .. })));
     }
 
     #[test]
     fn a_name_of_255_bytes_is_received() {
         let folder = tempfile::tempdir().unwrap();
         let name = "n".repeat(255);
-        create(folder.path(), &name)
-            .unwrap()
-            .publish(Durability::Unsynced)
-            .unwrap();
+        create(folder.path(), &name).unwrap().publish(Durability::Unsynced).unwrap();
         assert_eq!(names(folder.path()), [name]);
     }
 }

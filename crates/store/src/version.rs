@@ -53,9 +53,7 @@ impl Version {
 
 /// Seconds and nanoseconds as nanoseconds; saturates beyond the years 1677 to 2262.
 fn nanoseconds(seconds: i64, nanoseconds: i64) -> i64 {
-    seconds
-        .saturating_mul(1_000_000_000)
-        .saturating_add(nanoseconds)
+    seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds)
 }
 
 #[cfg(test)]
@@ -63,13 +61,7 @@ mod tests {
     use super::Version;
 
     fn version(modified_ns: i64, changed_ns: i64) -> Version {
-        Version {
-            file_system: 1,
-            inode: 2,
-            size: 3,
-            modified_ns,
-            changed_ns,
-        }
+        Version { file_system: 1, inode: 2, size: 3, modified_ns, changed_ns }
     }
 
     #[test]
@@ -96,10 +88,7 @@ mod tests {
             file.as_file().set_modified(modified).unwrap();
         }
         let after = Version::of(file.as_file()).unwrap();
-        assert_eq!(
-            (after.size, after.modified_ns),
-            (before.size, before.modified_ns)
-        );
+        assert_eq!((after.size, after.modified_ns), (before.size, before.modified_ns));
         assert_ne!(after.changed_ns, before.changed_ns);
     }
 }

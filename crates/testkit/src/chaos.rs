@@ -66,13 +66,9 @@ impl ChaosProxy {
     ) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
         let listener = listener.expect("loopback has a free port");
-        let addr = listener
-            .local_addr()
-            .expect("a bound socket has an address");
-        let gauges = Arc::new(Gauges {
-            connections: AtomicUsize::new(0),
-            forwarded: Forwarded::new(),
-        });
+        let addr = listener.local_addr().expect("a bound socket has an address");
+        let gauges =
+            Arc::new(Gauges { connections: AtomicUsize::new(0), forwarded: Forwarded::new() });
         let task = tokio::spawn(serve(listener, upstream, plan, Arc::clone(&gauges)));
         Self { addr, gauges, task }
     }

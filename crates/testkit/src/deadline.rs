@@ -30,10 +30,7 @@ pub fn poll<T>(awaited: &str, mut look: impl FnMut() -> Option<T>) -> T {
         if let Some(found) = look() {
             return found;
         }
-        assert!(
-            Instant::now() < deadline,
-            "waited {WAIT_MAX:?} for {awaited}"
-        );
+        assert!(Instant::now() < deadline, "waited {WAIT_MAX:?} for {awaited}");
         thread::sleep(POLL_EVERY);
     }
 }

@@ -35,11 +35,7 @@ impl ServerProcess {
         let lines = Lines::read(running.child.stderr.take().expect("it is piped"));
         let addr = wait_line(&lines, LISTENING);
         let addr = last_addr(&addr).unwrap_or_else(|| panic!("no address in {addr:?}"));
-        Self {
-            running,
-            lines,
-            addr,
-        }
+        Self { running, lines, addr }
     }
 
     /// Where to connect: the last address of the line; loopback, where it listens on all addresses.
@@ -114,9 +110,7 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn start(command: &mut Command) -> Self {
-        let child = command
-            .spawn()
-            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         Self { child }
     }
 
@@ -159,10 +153,7 @@ mod tests {
     fn the_last_address_of_a_line_counts() {
         let cases = [
             ("listening on 127.0.0.1:9999", "127.0.0.1:9999"),
-            (
-                "12:30:01 INFO listening on 127.0.0.1:1 and 127.0.0.2:65535.",
-                "127.0.0.2:65535",
-            ),
+            ("12:30:01 INFO listening on 127.0.0.1:1 and 127.0.0.2:65535.", "127.0.0.2:65535"),
             ("listening on towline://[::1]:80/", "[::1]:80"),
             ("listening on \u{1b}[1m127.0.0.1:7\u{1b}[0m", "127.0.0.1:7"),
             ("listening on 0.0.0.0:9999", "127.0.0.1:9999"),

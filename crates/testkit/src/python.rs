@@ -62,11 +62,7 @@ impl Python {
             // stranger.
             if lines.wait("listening on port").is_some() {
                 let addr = (Ipv4Addr::LOCALHOST, port).into();
-                return PythonServer {
-                    running,
-                    lines,
-                    addr,
-                };
+                return PythonServer { running, lines, addr };
             }
             said = lines.all();
         }
@@ -124,17 +120,12 @@ fn look_up(name: &OsStr, path: &OsStr) -> Option<PathBuf> {
         let file = PathBuf::from(name);
         return file.is_file().then_some(file);
     }
-    env::split_paths(path)
-        .map(|folder| folder.join(name))
-        .find(|file| file.is_file())
+    env::split_paths(path).map(|folder| folder.join(name)).find(|file| file.is_file())
 }
 
 fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("there is a free port");
-    listener
-        .local_addr()
-        .expect("a bound socket has an address")
-        .port()
+    listener.local_addr().expect("a bound socket has an address").port()
 }
 
 #[cfg(test)]

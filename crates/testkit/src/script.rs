@@ -68,10 +68,7 @@ enum Step {
 impl Script {
     /// A script without steps, each of which may take [`WAIT_MAX`].
     pub fn new() -> Self {
-        Self {
-            steps: Vec::new(),
-            deadline: WAIT_MAX,
-        }
+        Self { steps: Vec::new(), deadline: WAIT_MAX }
     }
 
     /// Lets every step take `deadline` at most; a slow send its own time on top.
@@ -110,10 +107,7 @@ impl Script {
     /// the step.
     #[must_use]
     pub fn send_slowly(self, bytes: impl Into<Vec<u8>>, every: Duration) -> Self {
-        self.then(Step::SendSlowly {
-            bytes: bytes.into(),
-            every,
-        })
+        self.then(Step::SendSlowly { bytes: bytes.into(), every })
     }
 
     /// Closes the writing side: the peer reads an end, and may go on sending.
@@ -194,16 +188,10 @@ impl ScriptServer {
     pub async fn start(scripts: Vec<Script>) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
         let listener = listener.expect("loopback has a free port");
-        let addr = listener
-            .local_addr()
-            .expect("a bound socket has an address");
+        let addr = listener.local_addr().expect("a bound socket has an address");
         let finishing = Arc::new(Notify::new());
         let task = tokio::spawn(serve(listener, scripts, Arc::clone(&finishing)));
-        Self {
-            addr,
-            finishing,
-            task,
-        }
+        Self { addr, finishing, task }
     }
 
     /// Where clients connect to.
@@ -217,9 +205,7 @@ impl ScriptServer {
     /// [`WAIT_MAX`] to do so.
     pub async fn finish(mut self) -> Result<Vec<Vec<u8>>, ScriptError> {
         self.finishing.notify_one();
-        (&mut self.task)
-            .await
-            .expect("the scripts neither panic nor are aborted")
+        (&mut self.task).await.expect("the scripts neither panic nor are aborted")
     }
 }
 
@@ -252,9 +238,7 @@ async fn serve(
         let (stream, _) = accepted
             .map_err(|failure| unconnected(connection, "wait for a client".into(), failure))?;
         peers.spawn(async move {
-            peer::run(script, stream, connection)
-                .await
-                .map(|bytes| (connection, bytes))
+            peer::run(script, stream, connection).await.map(|bytes| (connection, bytes))
         });
     }
     drop(listener);
@@ -273,11 +257,5 @@ fn keep(ended: Ended, received: &mut [Vec<u8>]) -> Result<(), ScriptError> {
 }
 
 fn unconnected(connection: usize, doing: String, failure: Failure) -> ScriptError {
-    ScriptError {
-        connection,
-        step: 0,
-        doing,
-        failure,
-        received: Vec::new(),
-    }
+    ScriptError { connection, step: 0, doing, failure, received: Vec::new() }
 }

@@ -45,10 +45,7 @@ mod tests {
         let path = folder.path().join("file");
         for size in [0, 1, 8, BLOCK_BYTES - 1, BLOCK_BYTES, 2 * BLOCK_BYTES + 13] {
             write_random_file(&path, size as u64, 7).unwrap();
-            assert!(
-                std::fs::read(&path).unwrap() == random_bytes(size, 7),
-                "{size} bytes"
-            );
+            assert!(std::fs::read(&path).unwrap() == random_bytes(size, 7), "{size} bytes");
         }
     }
 

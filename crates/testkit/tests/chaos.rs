@@ -24,16 +24,9 @@ const REQUEST: &[u8] = b"request";
 async fn exchange(
     plan: Plan,
     reply: &[u8],
-) -> (
-    Result<Vec<u8>, ScriptError>,
-    Result<Vec<Vec<u8>>, ScriptError>,
-) {
+) -> (Result<Vec<u8>, ScriptError>, Result<Vec<Vec<u8>>, ScriptError>) {
     let server = ScriptServer::start(vec![
-        Script::new()
-            .expect_any(REQUEST.len())
-            .send(reply)
-            .shutdown_write()
-            .read_to_end(),
+        Script::new().expect_any(REQUEST.len()).send(reply).shutdown_write().read_to_end(),
     ])
     .await;
     let proxy = ChaosProxy::start(server.addr(), move |_| plan.clone()).await;
@@ -53,30 +46,21 @@ fn is_reset(error: &ScriptError) -> bool {
 async fn a_clean_plan_carries_megabytes_both_ways_unchanged() {
     let (upload, download) = (random_bytes(3 << 20, 1), random_bytes(5 << 20, 2));
     let server = ScriptServer::start(vec![
-        Script::new()
-            .expect(upload.clone())
-            .send(download.clone())
-            .shutdown_write()
-            .read_to_end(),
+        Script::new().expect(upload.clone()).send(download.clone()).shutdown_write().read_to_end(),
     ])
     .await;
     let proxy = ChaosProxy::start(server.addr(), |_| Plan::clean()).await;
     let client = Script::new().send(upload).expect(download).read_to_end();
     run_client(proxy.addr(), client).await.unwrap();
     server.finish().await.unwrap();
-    assert_eq!(
-        (proxy.forwarded(ToServer), proxy.forwarded(ToClient)),
-        (3 << 20, 5 << 20)
-    );
+    assert_eq!((proxy.forwarded(ToServer), proxy.forwarded(ToClient)), (3 << 20, 5 << 20));
     assert_eq!(proxy.connections(), 1);
 }
 
 #[tokio::test]
 async fn a_half_close_passes_while_the_reply_goes_on() {
-    let server = ScriptServer::start(vec![
-        Script::new().expect(REQUEST).read_to_end().send("reply"),
-    ])
-    .await;
+    let server =
+        ScriptServer::start(vec![Script::new().expect(REQUEST).read_to_end().send("reply")]).await;
     let proxy = ChaosProxy::start(server.addr(), |_| Plan::clean()).await;
     let client = Script::new().send(REQUEST).shutdown_write().read_to_end();
     assert_eq!(run_client(proxy.addr(), client).await.unwrap(), b"reply");
@@ -114,20 +98,14 @@ async fn a_close_ends_both_sides_in_order() {
 #[tokio::test]
 async fn a_stall_holds_the_connection_open() {
     let server = ScriptServer::start(vec![
-        Script::new()
-            .expect(REQUEST)
-            .send("reply")
-            .shutdown_write()
-            .hold(),
+        Script::new().expect(REQUEST).send("reply").shutdown_write().hold(),
     ])
     .await;
     let proxy = ChaosProxy::start(server.addr(), |_| one(ToClient, 2, FaultKind::Stall)).await;
     let mut client = TcpStream::connect(proxy.addr()).await.unwrap();
     client.write_all(REQUEST).await.unwrap();
     let mut first = [0; 2];
-    within("the first bytes", client.read_exact(&mut first))
-        .await
-        .unwrap();
+    within("the first bytes", client.read_exact(&mut first)).await.unwrap();
     assert_eq!(&first, b"re");
     // Neither the rest nor the end of the reply, which has long been sent, comes.
     let rest = timeout(Duration::from_millis(100), client.read(&mut first)).await;
@@ -148,9 +126,7 @@ async fn a_pause_delays_what_follows() {
 #[tokio::test]
 async fn a_throttle_spreads_bytes_over_time() {
     let start = Instant::now();
-    let throttle = FaultKind::Throttle {
-        bytes_per_s: 10_000,
-    };
+    let throttle = FaultKind::Throttle { bytes_per_s: 10_000 };
     let (client, _) = exchange(one(ToClient, 1_000, throttle), &[7; 3_000]).await;
     assert_eq!(client.unwrap(), [7; 3_000]);
     // 2,000 bytes are four slices of a twentieth of a second: three waits between them.
@@ -187,41 +163,25 @@ async fn each_connection_has_the_plan_of_its_index() {
 
 #[tokio::test]
 async fn a_reset_by_the_server_reaches_the_client_after_its_last_words() {
-    let script = Script::new()
-        .expect(REQUEST)
-        .send("last")
-        .expect("more")
-        .reset();
+    let script = Script::new().expect(REQUEST).send("last").expect("more").reset();
     let server = ScriptServer::start(vec![script]).await;
     let proxy = ChaosProxy::start(server.addr(), |_| Plan::clean()).await;
-    let client = Script::new()
-        .send(REQUEST)
-        .expect("last")
-        .send("more")
-        .read_to_end();
-    assert!(is_reset(
-        &run_client(proxy.addr(), client).await.unwrap_err()
-    ));
+    let client = Script::new().send(REQUEST).expect("last").send("more").read_to_end();
+    assert!(is_reset(&run_client(proxy.addr(), client).await.unwrap_err()));
     server.finish().await.unwrap();
 }
 
 #[tokio::test]
 async fn a_refusing_server_is_a_reset() {
     let proxy = ChaosProxy::start(refusing().await, |_| Plan::clean()).await;
-    let error = run_client(proxy.addr(), Script::new().read_to_end())
-        .await
-        .unwrap_err();
+    let error = run_client(proxy.addr(), Script::new().read_to_end()).await.unwrap_err();
     assert!(is_reset(&error), "{error}");
 }
 
 /// An address where nothing listens.
 async fn refusing() -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .await
-        .expect("a free port");
-    listener
-        .local_addr()
-        .expect("a bound socket has an address")
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+    listener.local_addr().expect("a bound socket has an address")
 }
 
 #[tokio::test]
@@ -241,11 +201,7 @@ async fn forwarded_bytes_can_be_awaited_and_the_proxy_stops_when_dropped() {
 
 #[tokio::test]
 async fn every_drawn_plan_that_does_not_stall_lets_both_sides_end() {
-    let stalls = |plan: &Plan| {
-        plan.faults()
-            .iter()
-            .any(|fault| fault.kind == FaultKind::Stall)
-    };
+    let stalls = |plan: &Plan| plan.faults().iter().any(|fault| fault.kind == FaultKind::Stall);
     let mut exchanges = JoinSet::new();
     for seed in 0..100 {
         let plan = Plan::from_seed(seed, 100_000);
@@ -257,10 +213,7 @@ async fn every_drawn_plan_that_does_not_stall_lets_both_sides_end() {
     while let Some(exchanged) = exchanges.join_next().await {
         let (seed, (client, server)) = exchanged.unwrap();
         for error in [client.err(), server.err()].into_iter().flatten() {
-            assert!(
-                !matches!(error.failure, Failure::Late(_)),
-                "seed {seed}: {error}"
-            );
+            assert!(!matches!(error.failure, Failure::Late(_)), "seed {seed}: {error}");
         }
     }
 }

@@ -66,7 +66,5 @@ fn a_dropped_server_is_gone() {
     let pid = rustix::process::Pid::from_raw(i32::try_from(server.id()).unwrap()).unwrap();
     assert!(rustix::process::test_kill_process(pid).is_ok());
     drop(server);
-    poll("the end of the process", || {
-        rustix::process::test_kill_process(pid).err()
-    });
+    poll("the end of the process", || rustix::process::test_kill_process(pid).err());
 }

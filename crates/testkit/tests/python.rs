@@ -27,12 +27,7 @@ impl Peers {
         let share = tempdir().expect("a temporary folder");
         let server = python.server(share.path());
         let home = tempdir().expect("a temporary folder");
-        Some(Self {
-            python,
-            server,
-            share,
-            home,
-        })
+        Some(Self { python, server, share, home })
     }
 
     fn serve(&self, name: &str, size_bytes: u64) {
@@ -42,8 +37,7 @@ impl Peers {
 
     fn client_of(&self, name: &str, server: SocketAddr) -> Command {
         let host = server.ip().to_string();
-        self.python
-            .client(self.home.path(), name, &host, server.port())
+        self.python.client(self.home.path(), name, &host, server.port())
     }
 
     fn get(&self, name: &str) -> Output {
@@ -58,9 +52,7 @@ impl Peers {
 
 fn log_names(dir: &Path) -> Vec<String> {
     let entries = fs::read_dir(dir.join("logs")).expect("there is a log folder");
-    entries
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .collect()
+    entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect()
 }
 
 #[test]
@@ -78,27 +70,11 @@ fn files_of_any_size_arrive() {
         );
     }
     let is_log = |name: &String, of: &str| {
-        name.strip_prefix(of)
-            .and_then(|name| name.strip_suffix(".log"))
-            .map(str::len)
-            == Some(15)
+        name.strip_prefix(of).and_then(|name| name.strip_suffix(".log")).map(str::len) == Some(15)
     };
-    assert!(
-        log_names(peers.share.path())
-            .iter()
-            .all(|name| is_log(name, "server_"))
-    );
-    assert!(
-        log_names(peers.home.path())
-            .iter()
-            .all(|name| is_log(name, "client_"))
-    );
-    let progress = peers
-        .server
-        .lines()
-        .iter()
-        .filter(|line| line.contains("% ("))
-        .count();
+    assert!(log_names(peers.share.path()).iter().all(|name| is_log(name, "server_")));
+    assert!(log_names(peers.home.path()).iter().all(|name| is_log(name, "client_")));
+    let progress = peers.server.lines().iter().filter(|line| line.contains("% (")).count();
     // Ten for the large file; the small ones come in one or two chunks.
     assert!(progress >= 10, "{progress} lines of progress");
 }
@@ -113,12 +89,7 @@ fn a_missing_file_fails_without_a_retry() {
     }
     let downloads = fs::read_dir(peers.home.path().join("client_downloads")).unwrap();
     assert_eq!(downloads.count(), 0);
-    let requests = peers
-        .server
-        .lines()
-        .iter()
-        .filter(|line| line.contains("Request"))
-        .count();
+    let requests = peers.server.lines().iter().filter(|line| line.contains("Request")).count();
     assert_eq!(requests, 4);
 }
 
@@ -149,10 +120,7 @@ async fn a_changed_byte_is_found_and_nothing_is_kept() {
     let proxy = ChaosProxy::start(peers.server.addr(), flip).await;
     let output = output(peers.client_of("large", proxy.addr())).await;
     assert_eq!(output.status.code(), Some(1));
-    assert!(
-        String::from_utf8_lossy(&output.stdout).contains("Checksum mismatch"),
-        "{output:?}"
-    );
+    assert!(String::from_utf8_lossy(&output.stdout).contains("Checksum mismatch"), "{output:?}");
     assert_eq!(peers.downloaded("large"), None);
 }
 
@@ -167,9 +135,7 @@ async fn an_interrupted_client_leaves_nothing_and_the_server_ends_in_order() {
     let mut client = peers.client_of("large", proxy.addr());
     let mut client = client.stdout(Stdio::null()).spawn().unwrap();
     proxy.wait_forwarded(Direction::ToClient, 1 << 20).await;
-    poll("the first bytes", || {
-        peers.downloaded("large").filter(|bytes| !bytes.is_empty())
-    });
+    poll("the first bytes", || peers.downloaded("large").filter(|bytes| !bytes.is_empty()));
 
     interrupt(&client);
     assert_eq!(client.wait().unwrap().code(), Some(1));
@@ -186,9 +152,7 @@ fn strike(kind: FaultKind) -> Plan {
 /// Runs a command while the proxy, on the same runtime, works on.
 async fn output(mut command: Command) -> Output {
     let run = tokio::task::spawn_blocking(move || command.output());
-    let output = within("the end of the client", run)
-        .await
-        .expect("the task does not panic");
+    let output = within("the end of the client", run).await.expect("the task does not panic");
     output.expect("the client starts")
 }
 

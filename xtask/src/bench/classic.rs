@@ -41,22 +41,12 @@ pub(super) fn set_up(bench: &Bench) -> Result<RowSet> {
             Box::new(Towline::remembering(bench, &source)?),
             Box::new(Towline::forgetting(bench, &source)?),
             Box::new(python),
-            Box::new(OpensslMd5 {
-                source: source.clone(),
-            }),
+            Box::new(OpensslMd5 { source: source.clone() }),
             Box::new(Copy::new(bench, &source)),
         ],
         targets: vec![
-            Target {
-                of: WARM,
-                against: OpensslMd5::NAME,
-                at_least: 0.85,
-            },
-            Target {
-                of: WARM,
-                against: PythonPair::NAME,
-                at_least: 3.0,
-            },
+            Target { of: WARM, against: OpensslMd5::NAME, at_least: 0.85 },
+            Target { of: WARM, against: PythonPair::NAME, at_least: 3.0 },
         ],
     })
 }
@@ -79,23 +69,13 @@ enum Memory {
 impl Towline {
     fn remembering(bench: &Bench, source: &Path) -> Result<Self> {
         let installation = Installation::new(bench, source, "remembering")?;
-        let memory = Memory::Kept {
-            _server: installation.start_server()?,
-        };
-        Ok(Self {
-            name: WARM,
-            installation,
-            memory,
-        })
+        let memory = Memory::Kept { _server: installation.start_server()? };
+        Ok(Self { name: WARM, installation, memory })
     }
 
     fn forgetting(bench: &Bench, source: &Path) -> Result<Self> {
         let installation = Installation::new(bench, source, "forgetting")?;
-        Ok(Self {
-            name: COLD,
-            installation,
-            memory: Memory::Fresh { server: None },
-        })
+        Ok(Self { name: COLD, installation, memory: Memory::Fresh { server: None } })
     }
 }
 
@@ -166,12 +146,7 @@ impl Installation {
     fn client(&self) -> Command {
         let mut command = Command::new(&self.program);
         command
-            .args([
-                "client",
-                name_of(&self.source),
-                "127.0.0.1",
-                &self.port.to_string(),
-            ])
+            .args(["client", name_of(&self.source), "127.0.0.1", &self.port.to_string()])
             .arg("--no-sync")
             .arg("--log-dir")
             .arg(self.logs())
@@ -180,10 +155,7 @@ impl Installation {
     }
 
     fn verify_received(&self) -> Result<()> {
-        let received = self
-            .folder
-            .join("client_downloads")
-            .join(name_of(&self.source));
+        let received = self.folder.join("client_downloads").join(name_of(&self.source));
         verify_and_remove(&received, &self.source)
     }
 

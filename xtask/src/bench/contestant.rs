@@ -71,10 +71,7 @@ mod tests {
         verify_and_remove(&path("same"), &path("source")).unwrap();
         assert!(!path("same").exists());
         for wrong in ["shorter", "different", "absent"] {
-            assert!(
-                verify_and_remove(&path(wrong), &path("source")).is_err(),
-                "{wrong}"
-            );
+            assert!(verify_and_remove(&path(wrong), &path("source")).is_err(), "{wrong}");
         }
     }
 }

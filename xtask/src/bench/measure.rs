@@ -67,11 +67,7 @@ pub(super) fn interleaved(
             let name = contestant.name();
             let took = one_round(contestant.as_mut(), bench)
                 .with_context(|| format!("measuring {name}"))?;
-            let counts = if round == 0 {
-                "warm-up".into()
-            } else {
-                format!("round {round}")
-            };
+            let counts = if round == 0 { "warm-up".into() } else { format!("round {round}") };
             eprintln!("{counts}: {name}: {:.3} s", took.as_secs_f64());
             if round > 0 {
                 rounds.push(took);
@@ -79,9 +75,7 @@ pub(super) fn interleaved(
         }
     }
     let named = contestants.iter().zip(rounds);
-    Ok(named
-        .map(|(contestant, rounds)| Timings::new(contestant.name(), rounds))
-        .collect())
+    Ok(named.map(|(contestant, rounds)| Timings::new(contestant.name(), rounds)).collect())
 }
 
 fn one_round(contestant: &mut dyn Contestant, bench: &Bench) -> Result<Duration> {
@@ -96,30 +90,21 @@ fn one_round(contestant: &mut dyn Contestant, bench: &Bench) -> Result<Duration>
 /// How long `command` takes from its start to its end, which must be a success.
 fn timed(command: &mut Command, log: &Path, interruption: &Interruption) -> Result<Duration> {
     let output = File::create(log)?;
-    command
-        .stdin(Stdio::null())
-        .stdout(output.try_clone()?)
-        .stderr(output);
+    command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
     let started = Instant::now();
     let status = end_of(command, interruption)?;
     let took = started.elapsed();
     // A key that interrupts this run reaches its children too: then their failure is none.
     interruption.check()?;
     if !status.success() {
-        bail!(
-            "`{}` failed: {status}\n{}",
-            line(command),
-            server::tail(log)
-        );
+        bail!("`{}` failed: {status}\n{}", line(command), server::tail(log));
     }
     fs::remove_file(log)?;
     Ok(took)
 }
 
 fn end_of(command: &mut Command, interruption: &Interruption) -> Result<ExitStatus> {
-    let mut child = command
-        .spawn()
-        .with_context(|| format!("cannot start `{}`", line(command)))?;
+    let mut child = command.spawn().with_context(|| format!("cannot start `{}`", line(command)))?;
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(status);
@@ -146,10 +131,7 @@ mod tests {
             (odd.shortest(), odd.longest()),
             (Duration::from_secs(1), Duration::from_secs(9))
         );
-        assert_eq!(
-            Timings::new("even", seconds(&[4, 1, 9, 2])).median(),
-            Duration::from_secs(3)
-        );
+        assert_eq!(Timings::new("even", seconds(&[4, 1, 9, 2])).median(), Duration::from_secs(3));
     }
 
     #[test]

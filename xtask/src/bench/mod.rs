@@ -97,11 +97,7 @@ pub fn run(options: &Options) -> Result<()> {
         rounds: options.rounds,
         interruption,
     };
-    let rows = if options.rows.is_empty() {
-        Rows::value_variants()
-    } else {
-        &options.rows
-    };
+    let rows = if options.rows.is_empty() { Rows::value_variants() } else { &options.rows };
     for rows in rows {
         let mut set = rows.set_up(&bench)?;
         let results = measure::interleaved(&mut set.contestants, &bench)?;
@@ -119,9 +115,7 @@ fn parse_size(text: &str) -> Result<u64, String> {
         Some(b'G' | b'g') => (&text[..text.len() - 1], 30),
         _ => (text, 0),
     };
-    let number: u64 = digits
-        .parse()
-        .map_err(|_| format!("`{text}` is not a size such as 64M"))?;
+    let number: u64 = digits.parse().map_err(|_| format!("`{text}` is not a size such as 64M"))?;
     match number.checked_mul(1 << shift) {
         Some(bytes) if bytes > 0 => Ok(bytes),
         _ => Err(format!("`{text}` is out of range")),

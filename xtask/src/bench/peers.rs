@@ -34,12 +34,7 @@ impl PythonPair {
         command.arg(port.to_string()).current_dir(&folder);
         let log = folder.join("server.log");
         let server = Server::start(&mut command, port, &log, &bench.interruption)?;
-        Ok(Self {
-            _server: server,
-            port,
-            folder,
-            source: source.into(),
-        })
+        Ok(Self { _server: server, port, folder, source: source.into() })
     }
 }
 
@@ -57,10 +52,7 @@ impl Contestant for PythonPair {
     }
 
     fn conclude(&mut self) -> Result<()> {
-        let received = self
-            .folder
-            .join("client_downloads")
-            .join(name_of(&self.source));
+        let received = self.folder.join("client_downloads").join(name_of(&self.source));
         verify_and_remove(&received, &self.source)
     }
 }
@@ -101,10 +93,7 @@ pub(super) struct Copy {
 impl Copy {
     pub(super) fn new(bench: &Bench, source: &Path) -> Self {
         let target = bench.scratch.path().join("copied");
-        Self {
-            source: source.into(),
-            target,
-        }
+        Self { source: source.into(), target }
     }
 }
 
@@ -126,7 +115,5 @@ impl Contestant for Copy {
 
 /// The last component of a path that this program made up itself.
 pub(super) fn name_of(path: &Path) -> &str {
-    path.file_name()
-        .and_then(|name| name.to_str())
-        .unwrap_or_default()
+    path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
 }

@@ -21,20 +21,13 @@ pub(super) fn render(bytes: u64, results: &[Timings], targets: &[Target]) -> Str
     }
     let mut text = format!("{} rounds\n\n{table}\n", round_count(results));
     let find = |name: &str| results.iter().find(|timings| timings.name == name);
-    for Target {
-        of,
-        against,
-        at_least,
-    } in targets
-    {
+    for Target { of, against, at_least } in targets {
         if let (Some(one), Some(other)) = (find(of), find(against)) {
             // Both moved the same bytes, so the ratio of speeds is the inverse ratio of times.
             let ratio = other.median().as_secs_f64() / one.median().as_secs_f64();
             let verdict = if ratio >= *at_least { "met" } else { "MISSED" };
-            let _ = writeln!(
-                text,
-                "{of} : {against} = {ratio:.2} (target ≥ {at_least:.2}) {verdict}"
-            );
+            let _ =
+                writeln!(text, "{of} : {against} = {ratio:.2} (target ≥ {at_least:.2}) {verdict}");
         }
     }
     text
@@ -56,10 +49,7 @@ fn row(bytes: u64, timings: &Timings) -> Vec<String> {
     ]
 }
 
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "shown with no digit after the point"
-)]
+#[expect(clippy::cast_precision_loss, reason = "shown with no digit after the point")]
 fn mib_per_s(bytes: u64, took: Duration) -> f64 {
     bytes as f64 / f64::from(1 << 20) / took.as_secs_f64()
 }
@@ -72,20 +62,10 @@ mod tests {
     fn ratios_compare_speeds_and_tell_whether_they_suffice() {
         let timings = |name, seconds| Timings::new(name, vec![Duration::from_secs(seconds)]);
         let results = [timings("towline", 2), timings("peer", 6)];
-        let target = |at_least| Target {
-            of: "towline",
-            against: "peer",
-            at_least,
-        };
+        let target = |at_least| Target { of: "towline", against: "peer", at_least };
         let text = render(600 << 20, &results, &[target(3.0), target(3.1)]);
         assert!(text.contains("towline     2.000    300"), "{text}");
-        assert!(
-            text.contains("towline : peer = 3.00 (target ≥ 3.00) met"),
-            "{text}"
-        );
-        assert!(
-            text.contains("towline : peer = 3.00 (target ≥ 3.10) MISSED"),
-            "{text}"
-        );
+        assert!(text.contains("towline : peer = 3.00 (target ≥ 3.00) met"), "{text}");
+        assert!(text.contains("towline : peer = 3.00 (target ≥ 3.10) MISSED"), "{text}");
     }
 }

@@ -34,13 +34,8 @@ impl Server {
         interruption: &Interruption,
     ) -> Result<Self> {
         let output = File::create(log)?;
-        command
-            .stdin(Stdio::null())
-            .stdout(output.try_clone()?)
-            .stderr(output);
-        let child = command
-            .spawn()
-            .with_context(|| format!("cannot start `{}`", line(command)))?;
+        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+        let child = command.spawn().with_context(|| format!("cannot start `{}`", line(command)))?;
         let mut server = Self { child };
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let started = Instant::now();
@@ -50,11 +45,7 @@ impl Server {
                 bail!("`{}` ended: {status}\n{}", line(command), tail(log));
             }
             if started.elapsed() > START_MAX {
-                bail!(
-                    "`{}` does not listen on port {port}\n{}",
-                    line(command),
-                    tail(log)
-                );
+                bail!("`{}` does not listen on port {port}\n{}", line(command), tail(log));
             }
             thread::sleep(POLL);
         }
@@ -94,17 +85,10 @@ mod tests {
         let mut command = Command::new("sh");
         command.args(["-c", "echo no such option >&2; exit 2"]);
         let log = folder.path().join("log");
-        let started = Server::start(
-            &mut command,
-            free_port().unwrap(),
-            &log,
-            &Interruption::default(),
-        );
+        let started =
+            Server::start(&mut command, free_port().unwrap(), &log, &Interruption::default());
         let error = started.err().expect("it does not listen").to_string();
-        assert!(
-            error.contains("ended") && error.contains("no such option"),
-            "{error}"
-        );
+        assert!(error.contains("ended") && error.contains("no such option"), "{error}");
     }
 
     #[test]

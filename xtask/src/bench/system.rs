@@ -94,10 +94,7 @@ impl Drop for CongestionControl {
                 continue;
             }
             if let Err(error) = fs::write(path, before) {
-                eprintln!(
-                    "{} was `{before}` and cannot be put back: {error}",
-                    path.display()
-                );
+                eprintln!("{} was `{before}` and cannot be put back: {error}", path.display());
             }
         }
     }
@@ -110,10 +107,7 @@ pub(super) fn pin_to_two_cores() -> Result<()> {
 
     let mine = sched_getaffinity(None)?;
     let mut two = CpuSet::new();
-    (0..CpuSet::MAX_CPU)
-        .filter(|&core| mine.is_set(core))
-        .take(2)
-        .for_each(|core| two.set(core));
+    (0..CpuSet::MAX_CPU).filter(|&core| mine.is_set(core)).take(2).for_each(|core| two.set(core));
     Ok(sched_setaffinity(None, &two)?)
 }
 
@@ -165,17 +159,11 @@ fn fill(
 
 /// One line that says what was measured on.
 pub(super) fn machine() -> String {
-    let setting = |path: &str| {
-        fs::read_to_string(path)
-            .unwrap_or_default()
-            .trim()
-            .to_owned()
-    };
+    let setting = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
     let cores = thread::available_parallelism().map_or(0, usize::from);
     let about_cores = setting("/proc/cpuinfo");
-    let model = about_cores
-        .lines()
-        .find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let model =
+        about_cores.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     format!(
         "{cores} cores ({}), Linux {}, congestion control {}, files in {}",
         model.map_or("unknown", |(_, name)| name),

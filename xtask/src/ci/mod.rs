@@ -50,11 +50,7 @@ pub fn run() -> Result<()> {
 
 fn row(name: &str, passed: bool, took: Duration) -> Vec<String> {
     let result = if passed { "passed" } else { "FAILED" };
-    vec![
-        name.into(),
-        result.into(),
-        format!("{:.1}", took.as_secs_f64()),
-    ]
+    vec![name.into(), result.into(), format!("{:.1}", took.as_secs_f64())]
 }
 
 fn rustfmt(_: &Toolbox) -> Result<()> {
@@ -66,9 +62,7 @@ fn house_rules(_: &Toolbox) -> Result<()> {
 }
 
 fn clippy(_: &Toolbox) -> Result<()> {
-    run_in_workspace(&mut cargo_with(
-        "clippy --workspace --all-targets -- -D warnings",
-    ))
+    run_in_workspace(&mut cargo_with("clippy --workspace --all-targets -- -D warnings"))
 }
 
 fn doc(_: &Toolbox) -> Result<()> {

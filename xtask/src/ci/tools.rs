@@ -81,9 +81,7 @@ impl Toolbox {
     /// What the tool says about its version, if the right one is here.
     fn find(&self, tool: &Tool) -> Option<String> {
         let candidates = self.candidates(tool);
-        candidates
-            .iter()
-            .find_map(|candidate| is_right(tool, candidate))
+        candidates.iter().find_map(|candidate| is_right(tool, candidate))
     }
 
     /// The tool's own folders come first: the one on the search path may be of another version.
@@ -140,11 +138,7 @@ impl Toolbox {
                 return Ok(());
             }
         }
-        bail!(
-            "{} {} could not be installed",
-            tool.program,
-            tool.version.unwrap_or_default()
-        )
+        bail!("{} {} could not be installed", tool.program, tool.version.unwrap_or_default())
     }
 
     /// A wheel holds a ready-made program: seconds, where building it takes minutes.
@@ -180,9 +174,8 @@ impl Toolbox {
 fn is_right(tool: &Tool, candidate: &Path) -> Option<String> {
     let said = answer(Command::new(candidate).arg(tool.version_flag))?;
     let first_line = said.lines().next().unwrap_or_default();
-    let fits = tool
-        .version
-        .is_none_or(|version| said.split_whitespace().any(|word| word == version));
+    let fits =
+        tool.version.is_none_or(|version| said.split_whitespace().any(|word| word == version));
     fits.then(|| first_line.trim().to_owned())
 }
 
@@ -198,12 +191,7 @@ mod tests {
 
     /// `echo` says of itself what it is told to say.
     fn echo(says: &'static str, version: Option<&'static str>) -> Tool {
-        Tool {
-            program: "echo",
-            version_flag: says,
-            version,
-            sources: &[],
-        }
+        Tool { program: "echo", version_flag: says, version, sources: &[] }
     }
 
     #[test]
@@ -221,10 +209,7 @@ mod tests {
         let toolbox = Toolbox::new("tools".into());
         let candidates = toolbox.candidates(&echo("", None));
         assert_eq!(candidates[0], Path::new("tools/bin/echo"));
-        assert_eq!(
-            candidates.last().map(PathBuf::as_path),
-            Some(Path::new("echo"))
-        );
+        assert_eq!(candidates.last().map(PathBuf::as_path), Some(Path::new("echo")));
     }
 
     #[test]

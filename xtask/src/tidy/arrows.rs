@@ -8,28 +8,13 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("towline-proto", &[]),
     ("towline-net", &["towline-proto"]),
     ("towline-store", &["towline-proto"]),
-    (
-        "towline-server",
-        &["towline-net", "towline-store", "towline-proto"],
-    ),
-    (
-        "towline-client",
-        &["towline-net", "towline-store", "towline-proto"],
-    ),
+    ("towline-server", &["towline-net", "towline-store", "towline-proto"]),
+    ("towline-client", &["towline-net", "towline-store", "towline-proto"]),
     (
         "towline",
-        &[
-            "towline-server",
-            "towline-client",
-            "towline-net",
-            "towline-store",
-            "towline-proto",
-        ],
+        &["towline-server", "towline-client", "towline-net", "towline-store", "towline-proto"],
     ),
-    (
-        "towline-testkit",
-        &["towline-net", "towline-store", "towline-proto"],
-    ),
+    ("towline-testkit", &["towline-net", "towline-store", "towline-proto"]),
     // The tasks speak to towline as a user does, by its command line.
     ("xtask", &[]),
 ];
@@ -49,10 +34,7 @@ pub(super) fn dependencies_follow_the_arrows(repository: &Repository) -> Vec<Vio
 }
 
 fn against_the_arrows(file: &TextFile, manifest: &toml::Table) -> Vec<Violation> {
-    let name = manifest["package"]
-        .get("name")
-        .and_then(toml::Value::as_str)
-        .unwrap_or_default();
+    let name = manifest["package"].get("name").and_then(toml::Value::as_str).unwrap_or_default();
     if WITHOUT_ARROWS.contains(&name) {
         return Vec::new();
     }
@@ -74,9 +56,7 @@ fn against_the_arrows(file: &TextFile, manifest: &toml::Table) -> Vec<Violation>
 fn workspace_dependencies(manifest: &toml::Table) -> Vec<(&'static str, String)> {
     let targets = manifest.get("target").and_then(toml::Value::as_table);
     let by_target = targets.into_iter().flat_map(|table| table.values());
-    let tables = by_target
-        .filter_map(toml::Value::as_table)
-        .chain([manifest]);
+    let tables = by_target.filter_map(toml::Value::as_table).chain([manifest]);
     let mut dependencies = Vec::new();
     for table in tables {
         for kind in ["dependencies", "build-dependencies", "dev-dependencies"] {
@@ -85,10 +65,7 @@ fn workspace_dependencies(manifest: &toml::Table) -> Vec<(&'static str, String)>
             };
             for (key, value) in entries {
                 // A dependency may be renamed; the package is what counts.
-                let package = value
-                    .get("package")
-                    .and_then(toml::Value::as_str)
-                    .unwrap_or(key);
+                let package = value.get("package").and_then(toml::Value::as_str).unwrap_or(key);
                 if ARROWS.iter().any(|(known, _)| *known == package) {
                     dependencies.push((kind, package.to_owned()));
                 }
@@ -99,9 +76,7 @@ fn workspace_dependencies(manifest: &toml::Table) -> Vec<(&'static str, String)>
 }
 
 fn line_of(file: &TextFile, word: &str) -> usize {
-    file.numbered_lines()
-        .find(|(_, line)| line.contains(word))
-        .map_or(0, |(number, _)| number)
+    file.numbered_lines().find(|(_, line)| line.contains(word)).map_or(0, |(number, _)| number)
 }
 
 #[cfg(test)]
@@ -115,26 +90,11 @@ mod tests {
     #[test]
     fn a_dependency_against_the_arrows_is_found() {
         for (name, wrong) in [
-            (
-                "towline-proto",
-                "[dependencies]\ntowline-net.workspace = true",
-            ),
-            (
-                "towline-net",
-                "[build-dependencies]\ntowline-store = { path = \"../store\" }",
-            ),
-            (
-                "towline-server",
-                "[dependencies]\nother = { package = \"towline-client\" }",
-            ),
-            (
-                "towline-client",
-                "[target.'cfg(unix)'.dependencies]\ntowline-server = \"1\"",
-            ),
-            (
-                "towline",
-                "[dependencies]\ntowline-testkit.workspace = true",
-            ),
+            ("towline-proto", "[dependencies]\ntowline-net.workspace = true"),
+            ("towline-net", "[build-dependencies]\ntowline-store = { path = \"../store\" }"),
+            ("towline-server", "[dependencies]\nother = { package = \"towline-client\" }"),
+            ("towline-client", "[target.'cfg(unix)'.dependencies]\ntowline-server = \"1\""),
+            ("towline", "[dependencies]\ntowline-testkit.workspace = true"),
             ("towline-upstart", ""),
         ] {
             let manifest = format!("[package]\nname = \"{name}\"\n{wrong}\n");

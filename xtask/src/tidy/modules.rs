@@ -12,12 +12,7 @@ pub(super) fn dead_files(repository: &Repository) -> Vec<Violation> {
     for (manifest, table) in repository.manifests() {
         for root in roots(repository, manifest, &table) {
             // The modules of a root lie beside it.
-            reach(
-                repository,
-                &root,
-                root.parent().unwrap_or(Path::new("")),
-                &mut reached,
-            );
+            reach(repository, &root, root.parent().unwrap_or(Path::new("")), &mut reached);
         }
     }
     repository
@@ -45,10 +40,7 @@ fn roots(repository: &Repository, manifest: &TextFile, table: &toml::Table) -> V
                 | ["tests" | "benches" | "examples", _, "main.rs"]
         )
     };
-    let found = repository
-        .rust()
-        .map(|(file, _)| file)
-        .filter(|file| is_found(file));
+    let found = repository.rust().map(|(file, _)| file).filter(|file| is_found(file));
     let named = table.values().flat_map(|section| match section {
         toml::Value::Array(targets) => targets.iter().collect(),
         single => vec![single],
@@ -85,12 +77,7 @@ fn follow(
             follow(repository, inner, path, &below, reached);
         } else if let Some(named) = path_attribute(module) {
             let named = normalised(&folder.join(named));
-            reach(
-                repository,
-                &named,
-                named.parent().unwrap_or(folder),
-                reached,
-            );
+            reach(repository, &named, named.parent().unwrap_or(folder), reached);
         } else {
             reach(repository, &below.with_extension("rs"), &below, reached);
             reach(repository, &below.join("mod.rs"), &below, reached);
@@ -102,11 +89,7 @@ fn follow(
 fn path_attribute(module: &syn::ItemMod) -> Option<String> {
     module.attrs.iter().find_map(|attribute| {
         let pair = attribute.meta.require_name_value().ok()?;
-        let syn::Expr::Lit(syn::ExprLit {
-            lit: syn::Lit::Str(path),
-            ..
-        }) = &pair.value
-        else {
+        let syn::Expr::Lit(syn::ExprLit { lit: syn::Lit::Str(path), .. }) = &pair.value else {
             return None;
         };
         pair.path.is_ident("path").then(|| path.value())
@@ -123,14 +106,8 @@ mod tests {
     fn a_file_without_a_mod_is_found() {
         let repository = Repository::of(&[
             ("a/Cargo.toml", MANIFEST),
-            (
-                "a/src/lib.rs",
-                "mod used;\nmod folder;\nmod inline { mod deep; }\n",
-            ),
-            (
-                "a/src/used.rs",
-                "mod below;\n#[path = \"elsewhere.rs\"]\nmod other;\n",
-            ),
+            ("a/src/lib.rs", "mod used;\nmod folder;\nmod inline { mod deep; }\n"),
+            ("a/src/used.rs", "mod below;\n#[path = \"elsewhere.rs\"]\nmod other;\n"),
             ("a/src/used/below.rs", ""),
             ("a/src/below.rs", ""),
             ("a/src/elsewhere.rs", ""),
@@ -144,16 +121,8 @@ mod tests {
             ("a/odd/b.rs", ""),
             ("nowhere.rs", ""),
         ]);
-        let dead: Vec<_> = dead_files(&repository)
-            .into_iter()
-            .map(|v| v.path)
-            .collect();
-        let expected = [
-            "a/src/below.rs",
-            "a/src/dead.rs",
-            "a/tests/common/dead.rs",
-            "nowhere.rs",
-        ];
+        let dead: Vec<_> = dead_files(&repository).into_iter().map(|v| v.path).collect();
+        let expected = ["a/src/below.rs", "a/src/dead.rs", "a/tests/common/dead.rs", "nowhere.rs"];
         assert_eq!(dead, expected.map(PathBuf::from));
     }
 }

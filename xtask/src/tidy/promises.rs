@@ -42,15 +42,10 @@ fn leads_somewhere(repository: &Repository, file: &TextFile, url: &str) -> bool 
 
 /// Every test that a promise names is a test of the workspace.
 pub(super) fn promised_tests_exist(repository: &Repository) -> Vec<Violation> {
-    let tests: BTreeSet<_> = repository
-        .rust()
-        .flat_map(|(_, rust)| test_names(&rust.tokens))
-        .collect();
+    let tests: BTreeSet<_> =
+        repository.rust().flat_map(|(_, rust)| test_names(&rust.tokens)).collect();
     let mut violations = Vec::new();
-    for file in PROMISING
-        .iter()
-        .filter_map(|name| repository.file(Path::new(name)))
-    {
+    for file in PROMISING.iter().filter_map(|name| repository.file(Path::new(name))) {
         for (name, line) in promised(file) {
             let function = name.rsplit("::").next().unwrap_or_default();
             if !tests.contains(function) {
@@ -74,9 +69,7 @@ fn promised(file: &TextFile) -> Vec<(String, usize)> {
             }
             Event::Html(comment) | Event::InlineHtml(comment) => {
                 let listed = after_marker(&comment).unwrap_or_default();
-                let words = listed
-                    .split([' ', ',', '\n'])
-                    .filter(|word| is_test_path(word));
+                let words = listed.split([' ', ',', '\n']).filter(|word| is_test_path(word));
                 names.extend(words.map(|word| (word.to_owned(), line)));
             }
             Event::End(
@@ -127,10 +120,7 @@ fn test_names(tokens: &Tokens) -> Vec<&str> {
 
 /// Whether `tokens` open with an attribute whose path ends in `test`.
 fn is_test_attribute(tokens: &[Token]) -> bool {
-    let path = tokens
-        .iter()
-        .skip(2)
-        .take_while(|token| !matches!(token.text.as_str(), "]" | "("));
+    let path = tokens.iter().skip(2).take_while(|token| !matches!(token.text.as_str(), "]" | "("));
     tokens.get(1).is_some_and(|token| token.text == "[")
         && path.last().is_some_and(|token| token.text == "test")
 }
@@ -148,10 +138,7 @@ mod tests {
     use super::*;
 
     fn lines(violations: Vec<Violation>) -> Vec<usize> {
-        violations
-            .into_iter()
-            .map(|violation| violation.line)
-            .collect()
+        violations.into_iter().map(|violation| violation.line).collect()
     }
 
     #[test]

@@ -49,11 +49,7 @@ pub(super) fn tests_do_not_sleep(repository: &Repository) -> Vec<Violation> {
     let mut violations = Vec::new();
     for (file, Rust { tokens, .. }) in repository.rust() {
         let mut lines = lines_with_any(&tokens.tests, SLEEPS);
-        if file
-            .path
-            .components()
-            .any(|part| part.as_os_str() == "tests")
-        {
+        if file.path.components().any(|part| part.as_os_str() == "tests") {
             lines.extend(lines_with_any(&tokens.shipped, SLEEPS));
         }
         for line in lines.into_iter().filter(|&line| !is_excused(file, line)) {
@@ -82,17 +78,13 @@ pub(super) fn unsafe_stays_in_its_place(repository: &Repository) -> Vec<Violatio
 }
 
 fn lines_with_any(tokens: &[Token], patterns: &[&[&str]]) -> Vec<usize> {
-    patterns
-        .iter()
-        .flat_map(|pattern| lines_with(tokens, pattern))
-        .collect()
+    patterns.iter().flat_map(|pattern| lines_with(tokens, pattern)).collect()
 }
 
 /// An excuse counts only if it gives a reason.
 fn is_excused(file: &TextFile, line: usize) -> bool {
-    let here_and_above = file
-        .numbered_lines()
-        .filter(|(number, _)| *number == line || number + 1 == line);
+    let here_and_above =
+        file.numbered_lines().filter(|(number, _)| *number == line || number + 1 == line);
     here_and_above
         .filter_map(|(_, text)| text.split_once(EXCUSE))
         .any(|(_, reason)| reason.split_whitespace().count() >= 3)
@@ -103,20 +95,14 @@ mod tests {
     use super::*;
 
     fn lines(violations: Vec<Violation>) -> Vec<usize> {
-        violations
-            .into_iter()
-            .map(|violation| violation.line)
-            .collect()
+        violations.into_iter().map(|violation| violation.line).collect()
     }
 
     #[test]
     fn a_clock_in_a_pure_file_is_found() {
         let text = "fn f() { Instant::now() }\nfn g() { std::time::SystemTime::now() }\n\
                     fn h() { thread::sleep(d) }\n#[cfg(test)]\nmod tests { fn f() { Instant::now() } }\n";
-        for path in [
-            "crates/client/src/retry.rs",
-            "crates/proto/src/deep/file.rs",
-        ] {
+        for path in ["crates/client/src/retry.rs", "crates/proto/src/deep/file.rs"] {
             assert_eq!(
                 lines(pure_files_have_no_clock(&Repository::of(&[(path, text)]))),
                 [1, 2, 3]

@@ -38,9 +38,7 @@ impl Repository {
     pub(super) fn read(root: &Path) -> Result<Self> {
         let mut walk = WalkBuilder::new(root);
         let base = root.to_owned();
-        walk.hidden(false)
-            .require_git(false)
-            .sort_by_file_path(Path::cmp);
+        walk.hidden(false).require_git(false).sort_by_file_path(Path::cmp);
         walk.filter_entry(move |entry| {
             let path = entry.path().strip_prefix(&base).unwrap_or(entry.path());
             !FOREIGN.iter().any(|folder| path == Path::new(folder))
@@ -66,9 +64,7 @@ impl Repository {
     pub(super) fn of(files: &[(&str, &str)]) -> Self {
         let file = |(path, text): &(&str, &str)| TextFile::new(Path::new(path), (*text).into());
         let files = files.iter().map(file).collect::<Result<_>>();
-        Self {
-            files: files.expect("samples parse"),
-        }
+        Self { files: files.expect("samples parse") }
     }
 
     /// Every text file, in the order of the paths.
@@ -95,9 +91,8 @@ impl Repository {
     /// Every package's manifest, parsed.
     pub(super) fn manifests(&self) -> impl Iterator<Item = (&TextFile, toml::Table)> {
         self.files.iter().filter_map(|file| {
-            let table: toml::Table = file
-                .has_name("Cargo.toml")
-                .then(|| file.text.parse().ok())??;
+            let table: toml::Table =
+                file.has_name("Cargo.toml").then(|| file.text.parse().ok())??;
             table.contains_key("package").then_some((file, table))
         })
     }
@@ -105,11 +100,7 @@ impl Repository {
 
 impl TextFile {
     fn new(path: &Path, text: String) -> Result<Self> {
-        let mut file = Self {
-            path: path.to_owned(),
-            text,
-            rust: None,
-        };
+        let mut file = Self { path: path.to_owned(), text, rust: None };
         if file.has_extension("rs") {
             let syntax = syn::parse_file(&file.text)
                 .with_context(|| format!("{} does not parse", path.display()))?;
@@ -146,11 +137,7 @@ impl TextFile {
 
     /// A violation at `line` of this file.
     pub(super) fn violation(&self, line: usize, message: impl Into<String>) -> Violation {
-        Violation {
-            path: self.path.clone(),
-            line,
-            message: message.into(),
-        }
+        Violation { path: self.path.clone(), line, message: message.into() }
     }
 }
 
@@ -181,10 +168,7 @@ mod tests {
         fs::write(root.path().join("image"), [0xff, 0xfe]).unwrap();
         fs::write(root.path().join(".gitignore"), "/target\n").unwrap();
         let repository = Repository::read(root.path()).unwrap();
-        let paths: Vec<_> = repository
-            .files()
-            .map(|file| file.path.to_str().unwrap())
-            .collect();
+        let paths: Vec<_> = repository.files().map(|file| file.path.to_str().unwrap()).collect();
         assert_eq!(paths, [".ci/file", ".gitignore"]);
     }
 

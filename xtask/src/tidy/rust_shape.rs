@@ -17,10 +17,7 @@ pub(super) fn opens_with_its_purpose(repository: &Repository) -> Vec<Violation> 
         .rust()
         .filter(|(file, _)| !file.text.starts_with("//! "))
         .map(|(file, _)| {
-            file.violation(
-                1,
-                "open the file with a `//!` line that says what lives here",
-            )
+            file.violation(1, "open the file with a `//!` line that says what lives here")
         })
         .collect()
 }
@@ -70,11 +67,7 @@ impl Functions {
     fn push(&mut self, signature: &syn::Signature, body: &syn::Block) {
         let line = signature.fn_token.span.start().line;
         let lines = body.brace_token.span.close().end().line + 1 - line;
-        self.found.push(Function {
-            name: signature.ident.to_string(),
-            line,
-            lines,
-        });
+        self.found.push(Function { name: signature.ident.to_string(), line, lines });
     }
 }
 
@@ -121,12 +114,7 @@ mod tests {
     fn a_function_too_long_is_found_wherever_it_stands() {
         let body = |lines: usize| format!("fn f() {{{}}}", "\n".repeat(lines - 1));
         let (fits, over) = (body(FUNCTION_LINES_MAX), body(FUNCTION_LINES_MAX + 1));
-        for (before, after) in [
-            ("", ""),
-            ("impl A {", "}"),
-            ("trait A {", "}"),
-            ("mod a {", "}"),
-        ] {
+        for (before, after) in [("", ""), ("impl A {", "}"), ("trait A {", "}"), ("mod a {", "}")] {
             let wrapped = |function: &str| format!("{before}\n{function}\n{after}\n");
             let (fits, over) = (wrapped(&fits), wrapped(&over));
             let repository = Repository::of(&[("fits.rs", &fits), ("over.rs", &over)]);

@@ -7,34 +7,13 @@ use super::repository::{Repository, TextFile};
 const FORBIDDEN: &[(&str, &str)] = &[
     (concat!("TO", "DO"), "finish it, or leave it out"),
     (concat!("FIX", "ME"), "fix it, or leave it out"),
-    (
-        concat!("issue", " #"),
-        "say what it is about: the number tells a reader nothing",
-    ),
-    (
-        concat!("index.", "crates.io"),
-        "the project does not depend on a registry's host",
-    ),
-    (
-        concat!("static.", "crates.io"),
-        "the project does not depend on a registry's host",
-    ),
-    (
-        concat!("py", "pi.org"),
-        "the project does not depend on a registry's host",
-    ),
-    (
-        concat!("files.python", "hosted.org"),
-        "the project does not depend on a registry's host",
-    ),
-    (
-        concat!("registry.", "npmjs.org"),
-        "the project does not depend on a registry's host",
-    ),
-    (
-        concat!("deb.", "debian.org"),
-        "the project does not depend on a registry's host",
-    ),
+    (concat!("issue", " #"), "say what it is about: the number tells a reader nothing"),
+    (concat!("index.", "crates.io"), "the project does not depend on a registry's host"),
+    (concat!("static.", "crates.io"), "the project does not depend on a registry's host"),
+    (concat!("py", "pi.org"), "the project does not depend on a registry's host"),
+    (concat!("files.python", "hosted.org"), "the project does not depend on a registry's host"),
+    (concat!("registry.", "npmjs.org"), "the project does not depend on a registry's host"),
+    (concat!("deb.", "debian.org"), "the project does not depend on a registry's host"),
 ];
 
 /// No tab, no white space at the end of a line, a line end after the last line.
@@ -88,15 +67,9 @@ mod tests {
     #[test]
     fn unclean_text_is_found() {
         let repository = Repository::of(&[("a.txt", "fine\nspace \n\ttab\nno end")]);
-        let lines: Vec<_> = clean_lines(&repository)
-            .into_iter()
-            .map(|v| v.line)
-            .collect();
+        let lines: Vec<_> = clean_lines(&repository).into_iter().map(|v| v.line).collect();
         assert_eq!(lines, [2, 3, 4]);
-        assert_eq!(
-            clean_lines(&Repository::of(&[("a.txt", "one\r\ntwo\n")])).len(),
-            1
-        );
+        assert_eq!(clean_lines(&Repository::of(&[("a.txt", "one\r\ntwo\n")])).len(), 1);
         assert!(clean_lines(&Repository::of(&[("a.txt", ""), ("b.txt", "fine\n")])).is_empty());
     }
 

@@ -60,12 +60,7 @@ pub(super) fn lines_with<'a>(
 ) -> impl Iterator<Item = usize> + 'a {
     tokens
         .windows(pattern.len())
-        .filter(move |window| {
-            window
-                .iter()
-                .zip(pattern)
-                .all(|(token, text)| token.text == *text)
-        })
+        .filter(move |window| window.iter().zip(pattern).all(|(token, text)| token.text == *text))
         .map(|window| window[0].line)
 }
 
@@ -87,10 +82,7 @@ fn flatten(tree: TokenTree, into: &mut Vec<Token>) {
             }
             into.extend(close);
         }
-        other => into.push(Token {
-            text: other.to_string(),
-            line,
-        }),
+        other => into.push(Token { text: other.to_string(), line }),
     }
 }
 
@@ -101,12 +93,7 @@ fn brackets(group: &Group) -> (Option<Token>, Option<Token>) {
         Delimiter::Bracket => ("[", "]"),
         Delimiter::None => return (None, None),
     };
-    let token = |text: &str, line| {
-        Some(Token {
-            text: text.into(),
-            line,
-        })
-    };
+    let token = |text: &str, line| Some(Token { text: text.into(), line });
     let opens = group.span_open().start().line;
     let closes = group.span_close().start().line;
     (token(open, opens), token(close, closes))

@@ -93,10 +93,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 impl Args {
     fn options(&self) -> Options {
         Options {
-            address: Address {
-                host: self.host.clone(),
-                port: self.port,
-            },
+            address: Address { host: self.host.clone(), port: self.port },
             request: self.filename.clone(),
             folder: self.downloads_dir.clone(),
             silence_max: self.timeout,
@@ -106,11 +103,7 @@ impl Args {
                 retries: self.max_retries,
             },
             chunk_bytes: self.buffer_size,
-            durability: if self.no_sync {
-                Durability::Unsynced
-            } else {
-                Durability::Synced
-            },
+            durability: if self.no_sync { Durability::Unsynced } else { Durability::Synced },
         }
     }
 }
@@ -131,12 +124,7 @@ async fn fetch(output: &OutputArgs, options: Options) -> Result<Downloaded, Fail
 }
 
 fn report(downloaded: &Downloaded, args: &Args) {
-    let Downloaded {
-        path,
-        size,
-        attempts,
-        elapsed,
-    } = downloaded;
+    let Downloaded { path, size, attempts, elapsed } = downloaded;
     if args.output.json {
         let path = path.to_string_lossy();
         let seconds = elapsed.as_secs_f64();
@@ -144,11 +132,7 @@ fn report(downloaded: &Downloaded, args: &Args) {
             "event": "done", "path": path, "size": size, "attempts": attempts, "seconds": seconds
         }));
     } else if !args.output.quiet {
-        let unsynced = if args.no_sync {
-            "; not synced to the disk (--no-sync)"
-        } else {
-            ""
-        };
+        let unsynced = if args.no_sync { "; not synced to the disk (--no-sync)" } else { "" };
         output::event(format_args!(
             "{}: {} in {} ({}), MD5 verified{unsynced}",
             path.display(),

@@ -75,10 +75,7 @@ fn list(paths: &[PathBuf], failures: &mut Failures) -> Vec<Job> {
                 // A named path is hashed whatever it is; in folders, only regular files are.
                 Ok(entry) if entry.file_type().is_file() || is_named_link(&entry) => {
                     let size = entry.metadata().map_or(0, |metadata| metadata.len());
-                    jobs.push(Job {
-                        path: entry.into_path(),
-                        size,
-                    });
+                    jobs.push(Job { path: entry.into_path(), size });
                 }
                 Ok(entry) if entry.depth() == 0 && !entry.file_type().is_dir() => {
                     failures.note(entry.path(), &io::Error::other("not a regular file"));
@@ -104,9 +101,7 @@ fn bar(args: &Args, total_bytes: u64) -> ProgressBar {
         return ProgressBar::hidden();
     }
     // It hides itself where standard error is no terminal.
-    ProgressBar::new(total_bytes)
-        .with_style(progress::transfer_style())
-        .with_message("hashing")
+    ProgressBar::new(total_bytes).with_style(progress::transfer_style()).with_message("hashing")
 }
 
 /// Hashes on every core, and hands the outcomes on in the order of the jobs.
@@ -128,9 +123,7 @@ fn hash_in_order(
             scope.spawn(move || {
                 loop {
                     // Taking a job and announcing its outcome are one step, which keeps the order.
-                    let mut jobs = queue
-                        .lock()
-                        .expect("no worker panics while it holds the queue");
+                    let mut jobs = queue.lock().expect("no worker panics while it holds the queue");
                     let Some((path, sender, outcome)) = jobs.next() else {
                         return;
                     };
@@ -143,12 +136,10 @@ fn hash_in_order(
             });
         }
         drop(ahead);
-        in_order
-            .into_iter()
-            .try_for_each(|(path, outcome)| match outcome.recv() {
-                Ok(outcome) => on_outcome(&path, outcome),
-                Err(_) => on_outcome(&path, Err(io::Error::other("hashing it failed"))),
-            })
+        in_order.into_iter().try_for_each(|(path, outcome)| match outcome.recv() {
+            Ok(outcome) => on_outcome(&path, outcome),
+            Err(_) => on_outcome(&path, Err(io::Error::other("hashing it failed"))),
+        })
     })
 }
 
@@ -191,10 +182,7 @@ impl Failures {
     fn note(&mut self, path: &Path, error: &io::Error) {
         self.count += 1;
         self.first.get_or_insert(error.kind());
-        output::error(format_args!(
-            "{}: {error}",
-            Escaped(path.as_os_str().as_bytes())
-        ));
+        output::error(format_args!("{}: {error}", Escaped(path.as_os_str().as_bytes())));
     }
 
     fn into_result(self) -> Result<(), Failure> {
@@ -204,9 +192,6 @@ impl Failures {
             (1, _) if !self.some_succeeded => Exit::LocalDisk,
             _ => Exit::Partial,
         };
-        Err(Failure::new(
-            exit,
-            anyhow!("{} could not be hashed", self.count),
-        ))
+        Err(Failure::new(exit, anyhow!("{} could not be hashed", self.count)))
     }
 }

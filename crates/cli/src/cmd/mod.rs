@@ -27,10 +27,8 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
 
 /// Runs asynchronous work to its end. What still hashes or syncs for nobody is not waited for.
 fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let runtime = Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")?;
+    let runtime =
+        Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
     let result = runtime.block_on(work);
     runtime.shutdown_background();
     result

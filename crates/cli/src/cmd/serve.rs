@@ -47,13 +47,7 @@ pub(crate) struct Args {
 #[derive(clap::Args, Debug)]
 pub(crate) struct ListenArgs {
     /// Address to listen on; repeat for several [default: all, IPv6 and IPv4]
-    #[arg(
-        short,
-        long,
-        value_name = "ADDRESS",
-        env = "TOWLINE_BIND",
-        value_delimiter = ','
-    )]
+    #[arg(short, long, value_name = "ADDRESS", env = "TOWLINE_BIND", value_delimiter = ',')]
     bind: Vec<IpAddr>,
     /// Say nothing but warnings and errors
     #[arg(short, long)]
@@ -91,11 +85,7 @@ impl ServeArgs {
     pub(crate) fn config(self, root: &Path, grace: Duration) -> Config {
         let defaults = Config::new(root);
         Config {
-            links: if self.follow_symlinks {
-                Links::FollowInside
-            } else {
-                Links::Refuse
-            },
+            links: if self.follow_symlinks { Links::FollowInside } else { Links::Refuse },
             state_dir: self.state_dir.or_else(default_state_dir),
             limits: Limits {
                 connections: self.max_connections as usize,
@@ -110,29 +100,12 @@ impl ServeArgs {
 
 fn default_state_dir() -> Option<PathBuf> {
     let home = etcetera::choose_base_strategy().ok()?;
-    Some(
-        home.state_dir()
-            .unwrap_or_else(|| home.data_dir())
-            .join("towline"),
-    )
+    Some(home.state_dir().unwrap_or_else(|| home.data_dir()).join("towline"))
 }
 
 pub(crate) fn run(args: Args) -> Result<(), Failure> {
-    let Args {
-        dir,
-        port,
-        grace,
-        listen,
-        log,
-        serve,
-    } = args;
-    self::serve(
-        &dir,
-        port,
-        &listen,
-        log.log_dir.as_deref(),
-        serve.config(&dir, grace),
-    )
+    let Args { dir, port, grace, listen, log, serve } = args;
+    self::serve(&dir, port, &listen, log.log_dir.as_deref(), serve.config(&dir, grace))
 }
 
 /// Serves `root` until a signal ends it: the first one drains, the second cuts.
@@ -145,25 +118,17 @@ pub(crate) fn serve(
 ) -> Result<(), Failure> {
     let _log = logging::start(&LogOptions {
         file: log_dir.map(|folder| (folder, "server")),
-        console: if listen.quiet {
-            LevelFilter::WARN
-        } else {
-            LevelFilter::INFO
-        },
+        console: if listen.quiet { LevelFilter::WARN } else { LevelFilter::INFO },
         verbose: listen.verbose,
     });
-    let root = root
-        .canonicalize()
-        .with_context(|| format!("cannot serve {}", root.display()));
+    let root = root.canonicalize().with_context(|| format!("cannot serve {}", root.display()));
     let root = root.map_err(|error| Failure::new(Exit::NotFound, error))?;
     block_on(async {
         let mut endings = Endings::catch().context("cannot catch signals")?;
         let listeners = open_listeners(&listen.bind, port)?;
         tracing::info!("serving {root:?}");
         for listener in &listeners {
-            let address = listener
-                .local_addr()
-                .context("cannot tell the listening address")?;
+            let address = listener.local_addr().context("cannot tell the listening address")?;
             tracing::info!("listening on {address}");
         }
         let shutdown = Shutdown::default();
@@ -182,10 +147,9 @@ pub(crate) fn serve(
             }
         }
         match ending {
-            Some(Ending::Interrupt) => Err(Failure::new(
-                Exit::Interrupted,
-                anyhow!("stopped by Ctrl-C"),
-            )),
+            Some(Ending::Interrupt) => {
+                Err(Failure::new(Exit::Interrupted, anyhow!("stopped by Ctrl-C")))
+            }
             Some(Ending::Terminate) | None => Ok(()),
         }
     })

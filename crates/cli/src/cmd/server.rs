@@ -31,22 +31,9 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args) -> Result<(), Failure> {
-    let Args {
-        port,
-        files_dir,
-        log_dir,
-        grace,
-        listen,
-        serve,
-    } = args;
+    let Args { port, files_dir, log_dir, grace, listen, serve } = args;
     std::fs::create_dir_all(&files_dir)
         .with_context(|| format!("cannot make the folder {}", files_dir.display()))
         .map_err(|error| Failure::new(Exit::LocalDisk, error))?;
-    serve::serve(
-        &files_dir,
-        port,
-        &listen,
-        Some(&log_dir),
-        serve.config(&files_dir, grace),
-    )
+    serve::serve(&files_dir, port, &listen, Some(&log_dir), serve.config(&files_dir, grace))
 }

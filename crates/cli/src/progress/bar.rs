@@ -18,9 +18,8 @@ pub(crate) struct Bar {
 impl Bar {
     /// A bar for a transfer of `name`, which is safe to print.
     pub(crate) fn new(name: &str) -> Self {
-        let bar = ProgressBar::no_length()
-            .with_style(waiting_style())
-            .with_message(name.to_owned());
+        let bar =
+            ProgressBar::no_length().with_style(waiting_style()).with_message(name.to_owned());
         bar.enable_steady_tick(TICK);
         Self { bar }
     }
@@ -33,10 +32,7 @@ impl Bar {
 impl Monitor for Bar {
     fn on_event(&self, event: &Event<'_>) {
         match event {
-            Event::Connecting {
-                address,
-                attempt: 1,
-            } => {
+            Event::Connecting { address, attempt: 1 } => {
                 self.bar.set_prefix(format!("connecting to {address}"));
             }
             Event::Connecting { attempt, .. } => self.bar.set_prefix(format!("attempt {attempt}")),
@@ -50,12 +46,7 @@ impl Monitor for Bar {
                 self.bar.reset_eta();
             }
             Event::Received { bytes } => self.bar.inc(*bytes),
-            Event::Retrying {
-                error,
-                wait,
-                discarded_bytes,
-                ..
-            } => {
+            Event::Retrying { error, wait, discarded_bytes, .. } => {
                 self.bar.set_style(waiting_style());
                 self.bar.set_prefix(format!("trying again in {wait:?}"));
                 self.say(super::lines::Retry {

@@ -41,9 +41,7 @@ impl Json {
     fn count(&self, bytes: u64) {
         let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
         progress.bytes += bytes;
-        let is_due = progress
-            .told
-            .is_none_or(|told| told.elapsed() >= PROGRESS_INTERVAL);
+        let is_due = progress.told.is_none_or(|told| told.elapsed() >= PROGRESS_INTERVAL);
         if is_due || progress.bytes == progress.size {
             progress.told = Some(Instant::now());
             let Progress { bytes, size, .. } = *progress;
@@ -61,19 +59,11 @@ impl Monitor for Json {
             Event::Connected { peer } => json!({"event": "connected", "peer": peer.to_string()}),
             Event::Started { size, md5 } => {
                 let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
-                *progress = Progress {
-                    size: *size,
-                    ..Progress::default()
-                };
+                *progress = Progress { size: *size, ..Progress::default() };
                 json!({"event": "started", "size": size, "md5": md5.to_string()})
             }
             Event::Received { bytes } => return self.count(*bytes),
-            Event::Retrying {
-                error,
-                attempt,
-                wait,
-                discarded_bytes,
-            } => json!({
+            Event::Retrying { error, attempt, wait, discarded_bytes } => json!({
                 "event": "retrying",
                 "attempt": attempt,
                 "error": error.to_string(),

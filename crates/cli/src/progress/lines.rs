@@ -26,22 +26,14 @@ struct Progress {
 
 impl Progress {
     fn of(size: u64) -> Self {
-        Self {
-            received_bytes: 0,
-            size,
-            milestones: Milestones::new(size),
-            began: Instant::now(),
-        }
+        Self { received_bytes: 0, size, milestones: Milestones::new(size), began: Instant::now() }
     }
 }
 
 impl Lines {
     /// Lines about a transfer of `name`, which is safe to print.
     pub(crate) fn new(name: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            progress: Mutex::new(Progress::of(0)),
-        }
+        Self { name: name.to_owned(), progress: Mutex::new(Progress::of(0)) }
     }
 
     fn count(&self, bytes: u64) {
@@ -68,17 +60,8 @@ impl Monitor for Lines {
                 *progress = Progress::of(*size);
             }
             Event::Received { bytes } => self.count(*bytes),
-            Event::Retrying {
-                error,
-                wait,
-                discarded_bytes,
-                ..
-            } => {
-                output::message(Retry {
-                    error,
-                    wait: *wait,
-                    discarded_bytes: *discarded_bytes,
-                });
+            Event::Retrying { error, wait, discarded_bytes, .. } => {
+                output::message(Retry { error, wait: *wait, discarded_bytes: *discarded_bytes });
             }
             _ => {}
         }
@@ -94,11 +77,7 @@ pub(crate) struct Retry<'a> {
 
 impl fmt::Display for Retry<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            error,
-            wait,
-            discarded_bytes,
-        } = self;
+        let Self { error, wait, discarded_bytes } = self;
         write!(f, "{error}; trying again in {wait:?}")?;
         if *discarded_bytes > 0 {
             let size = output::size(*discarded_bytes);

@@ -16,10 +16,7 @@ pub(super) struct Log {
 impl Log {
     /// Logs a transfer of `name`, which is safe to print.
     pub(super) fn new(name: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            progress: Mutex::new((0, Milestones::new(0))),
-        }
+        Self { name: name.to_owned(), progress: Mutex::new((0, Milestones::new(0))) }
     }
 }
 
@@ -43,17 +40,8 @@ impl Monitor for Log {
                     tracing::info!("{name}: {percent} %");
                 }
             }
-            Event::Retrying {
-                error,
-                attempt,
-                wait,
-                discarded_bytes,
-            } => {
-                let retry = Retry {
-                    error,
-                    wait: *wait,
-                    discarded_bytes: *discarded_bytes,
-                };
+            Event::Retrying { error, attempt, wait, discarded_bytes } => {
+                let retry = Retry { error, wait: *wait, discarded_bytes: *discarded_bytes };
                 tracing::warn!("{name}: attempt {attempt} failed: {retry}");
             }
             Event::Verified { md5 } => tracing::info!("{name}: checksum verified, MD5 {md5}"),

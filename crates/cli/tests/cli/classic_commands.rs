@@ -23,10 +23,7 @@ fn the_server_makes_its_folders_and_serves_files_that_appear_later() {
 #[test]
 fn the_default_port_is_9999_and_the_default_host_is_localhost() {
     let help = run(&mut Site::new().towline(["client", "--help"])).stdout;
-    assert!(
-        help.contains("[default: localhost]") && help.contains("[default: 9999]"),
-        "{help}"
-    );
+    assert!(help.contains("[default: localhost]") && help.contains("[default: 9999]"), "{help}");
     let help = run(&mut Site::new().towline(["server", "--help"])).stdout;
     assert!(help.contains("[default: 9999]"), "{help}");
 }
@@ -41,21 +38,11 @@ fn both_log_connections_every_tenth_of_the_way_and_the_checksum() {
     server.signal(Signal::TERM);
     server.wait();
     let md5 = run(&mut site.towline(["hash", "--json", "server_files/big"])).stdout;
-    let md5 = md5
-        .split("\"md5\":\"")
-        .nth(1)
-        .unwrap()
-        .split('"')
-        .next()
-        .unwrap()
-        .to_owned();
+    let md5 = md5.split("\"md5\":\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
     for (word, connected) in [("server", "connected"), ("client", "connected to")] {
         let log = site.log(word);
         for part in [connected, " 10 %", " 50 %", " 100 %", &format!("MD5 {md5}")] {
-            assert!(
-                log.contains(part),
-                "{part:?} is not in the {word} log:\n{log}"
-            );
+            assert!(log.contains(part), "{part:?} is not in the {word} log:\n{log}");
         }
     }
 }
@@ -93,14 +80,7 @@ fn fifty_clients_at_once_on_mixed_sizes_are_all_verified() {
             let name = format!("{client}.bin");
             site.serve_file(&name, size);
             let mut command = site.client(&name, server.addr());
-            (
-                name,
-                command
-                    .stdout(Stdio::null())
-                    .stderr(Stdio::null())
-                    .spawn()
-                    .unwrap(),
-            )
+            (name, command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
         })
         .collect();
     for (name, client) in clients {
@@ -133,9 +113,7 @@ fn a_client_started_before_its_server_waits_for_it() {
 fn retries_that_are_used_up_exit_5_and_say_what_was_tried() {
     let site = Site::new();
     let address = site.server().addr();
-    let ran = run(site
-        .client("test.txt", address)
-        .args(["--max-retries", "2"]));
+    let ran = run(site.client("test.txt", address).args(["--max-retries", "2"]));
     assert_eq!(ran.code, Some(5), "{ran:?}");
     assert!(ran.stderr.contains("tried 3 times"), "{ran:?}");
     assert!(ran.stderr.contains(&address.to_string()), "{ran:?}");
@@ -147,14 +125,8 @@ fn an_answer_of_error_is_final_and_exits_3() {
     let server = site.server();
     let ran = run(&mut site.client("missing.txt", server.addr()));
     assert_eq!(ran.code, Some(3), "{ran:?}");
-    assert!(
-        ran.stderr.contains("File not found: missing.txt"),
-        "{ran:?}"
-    );
-    assert!(
-        !site.log("client").contains("attempt 2"),
-        "an ERROR is not tried again"
-    );
+    assert!(ran.stderr.contains("File not found: missing.txt"), "{ran:?}");
+    assert!(!site.log("client").contains("attempt 2"), "an ERROR is not tried again");
     assert!(site.fetched_names().is_empty());
 }
 
@@ -199,11 +171,7 @@ fn a_symbolic_link_is_not_found_for_the_client_and_explained_in_the_servers_log(
     assert_eq!(ran.code, Some(3), "{ran:?}");
     server.signal(Signal::TERM);
     server.wait();
-    assert!(
-        site.log("server").contains("follow_symlinks"),
-        "{}",
-        site.log("server")
-    );
+    assert!(site.log("server").contains("follow_symlinks"), "{}", site.log("server"));
 }
 
 #[test]
@@ -215,32 +183,15 @@ fn events_as_json_tell_a_transfer_from_beginning_to_end() {
     let events: Vec<_> = ran
         .stdout
         .lines()
-        .map(|line| {
-            line.strip_prefix("{\"event\":\"")
-                .unwrap()
-                .split('"')
-                .next()
-                .unwrap()
-        })
+        .map(|line| line.strip_prefix("{\"event\":\"").unwrap().split('"').next().unwrap())
         .collect();
     assert_eq!(
         events,
-        [
-            "connecting",
-            "connected",
-            "started",
-            "progress",
-            "verified",
-            "published",
-            "done"
-        ]
+        ["connecting", "connected", "started", "progress", "verified", "published", "done"]
     );
     let ran = run(site.client("missing", server.addr()).arg("--json"));
     let last = ran.stdout.lines().last().unwrap();
-    assert!(
-        last.contains("\"event\":\"failed\"") && last.contains("\"exit\":3"),
-        "{last}"
-    );
+    assert!(last.contains("\"event\":\"failed\"") && last.contains("\"exit\":3"), "{last}");
 }
 
 #[test]

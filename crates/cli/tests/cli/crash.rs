@@ -37,11 +37,7 @@ async fn kill_9_at_fifty_points_leaves_no_bad_final_name() {
         })
         .await;
         let mut command = site.client(NAME, proxy.addr());
-        let mut client = command
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut client = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         proxy.wait_forwarded(Direction::ToClient, place).await;
         client.kill().unwrap();
         let status = client.wait().unwrap();
@@ -71,26 +67,15 @@ fn kill_9_while_publishing_leaves_the_old_file_or_the_new_one() {
         let trace = format!("trace={calls}");
         let inject = format!("inject={calls}:signal=KILL:when={which}");
         traced.args(["-f", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject]);
-        traced
-            .arg(client.get_program())
-            .args(client.get_args())
-            .current_dir(site.root());
+        traced.arg(client.get_program()).args(client.get_args()).current_dir(site.root());
         let ran = run(traced.stdout(Stdio::null()).stderr(Stdio::piped()));
         if ran.stderr.contains("ptrace") && !is_full() {
             return towline_testkit::skip("tracing is not permitted here");
         }
         assert_ne!(ran.code, Some(0), "{inject} did not strike: {ran:?}");
         let content = fetched(&site);
-        assert!(
-            content == OLD || content == new,
-            "{inject} left {} bytes",
-            content.len()
-        );
-        assert_eq!(
-            run(&mut site.client(NAME, server.addr())).code,
-            Some(0),
-            "{inject}"
-        );
+        assert!(content == OLD || content == new, "{inject} left {} bytes", content.len());
+        assert_eq!(run(&mut site.client(NAME, server.addr())).code, Some(0), "{inject}");
         site.assert_fetched(NAME);
         assert_eq!(site.fetched_names(), [NAME]);
     }

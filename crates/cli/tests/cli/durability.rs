@@ -15,28 +15,12 @@ fn publishing_calls(flags: &[&str]) -> Option<Vec<String>> {
     let port = server.addr().port().to_string();
     let client = site.towline(["client", "a/b/file", "127.0.0.1", &port]);
     let mut traced = Command::new("strace");
-    traced.args([
-        "-f",
-        "-y",
-        "-o",
-        "trace",
-        "-e",
-        "trace=fsync,fdatasync,sync,syncfs,renameat",
-    ]);
-    traced
-        .arg(client.get_program())
-        .args(client.get_args())
-        .args(flags)
-        .current_dir(site.root());
-    assert_eq!(
-        run(traced.stdout(Stdio::null()).stderr(Stdio::null())).code,
-        Some(0)
-    );
+    traced.args(["-f", "-y", "-o", "trace", "-e", "trace=fsync,fdatasync,sync,syncfs,renameat"]);
+    traced.arg(client.get_program()).args(client.get_args()).args(flags).current_dir(site.root());
+    assert_eq!(run(traced.stdout(Stdio::null()).stderr(Stdio::null())).code, Some(0));
     let root = site.root().canonicalize().unwrap();
     let trace = std::fs::read_to_string(site.path("trace")).unwrap();
-    let calls = trace
-        .lines()
-        .filter(|line| line.contains("sync(") || line.contains("renameat("));
+    let calls = trace.lines().filter(|line| line.contains("sync(") || line.contains("renameat("));
     // `PID fsync(7</root/client_downloads/a>) = 0` becomes `fsync client_downloads/a`.
     let calls = calls.map(|line| {
         let call = line.split_whitespace().nth(1).unwrap();

@@ -14,18 +14,9 @@ fn files_and_folders_are_hashed_in_order() {
     }
     std::os::unix::fs::symlink("a", folder.join("link")).unwrap();
     let ran = run(&mut site.towline(["hash", "tree"]));
-    let empty = format!(
-        "blake3:{}  md5:d41d8cd98f00b204e9800998ecf8427e",
-        blake3::hash(b"")
-    );
-    let abc = format!(
-        "blake3:{}  md5:900150983cd24fb0d6963f7d28e17f72",
-        blake3::hash(b"abc")
-    );
-    assert_eq!(
-        ran.stdout,
-        format!("{empty}  tree/a\n{abc}  tree/b\n{abc}  tree/sub/c\n")
-    );
+    let empty = format!("blake3:{}  md5:d41d8cd98f00b204e9800998ecf8427e", blake3::hash(b""));
+    let abc = format!("blake3:{}  md5:900150983cd24fb0d6963f7d28e17f72", blake3::hash(b"abc"));
+    assert_eq!(ran.stdout, format!("{empty}  tree/a\n{abc}  tree/b\n{abc}  tree/sub/c\n"));
     assert_eq!(ran.code, Some(0), "{ran:?}");
 }
 
@@ -33,11 +24,7 @@ fn files_and_folders_are_hashed_in_order() {
 fn many_files_come_out_in_order_and_as_json() {
     let site = Site::new();
     for file in 0..200 {
-        std::fs::write(
-            site.path(&format!("server_files/{file:03}")),
-            file.to_string(),
-        )
-        .unwrap();
+        std::fs::write(site.path(&format!("server_files/{file:03}")), file.to_string()).unwrap();
     }
     let ran = run(&mut site.towline(["hash", "--json", "server_files"]));
     let expected: Vec<_> = (0..200)
@@ -54,9 +41,7 @@ fn many_files_come_out_in_order_and_as_json() {
 
 fn md5_of(site: &Site, file: i32) -> towline_proto::digest::Md5Digest {
     let file = std::fs::File::open(site.path(&format!("server_files/{file:03}"))).unwrap();
-    towline_store::hashing::hash_file(&file, |_| ())
-        .unwrap()
-        .md5
+    towline_store::hashing::hash_file(&file, |_| ()).unwrap().md5
 }
 
 #[test]
@@ -73,10 +58,7 @@ fn what_cannot_be_hashed_is_told_and_does_not_stop_the_rest() {
     .unwrap();
     let ran = run(&mut site.towline(["hash", "missing", "fifo", "good"]));
     assert_eq!(ran.code, Some(23), "{ran:?}");
-    assert!(
-        ran.stderr.contains("missing") && ran.stderr.contains("fifo"),
-        "{ran:?}"
-    );
+    assert!(ran.stderr.contains("missing") && ran.stderr.contains("fifo"), "{ran:?}");
     assert_eq!(ran.stdout.lines().count(), 1, "{ran:?}");
     assert_eq!(run(&mut site.towline(["hash", "missing"])).code, Some(3));
     assert_eq!(run(&mut site.towline(["hash", "fifo"])).code, Some(7));
@@ -87,10 +69,7 @@ fn names_are_escaped() {
     let site = Site::new();
     std::fs::write(site.path("server_files/\u{1b}[2J\n"), "").unwrap();
     let ran = run(&mut site.towline(["hash", "server_files"]));
-    assert!(
-        ran.stdout.ends_with("server_files/\\u{1b}[2J\\n\n"),
-        "{ran:?}"
-    );
+    assert!(ran.stdout.ends_with("server_files/\\u{1b}[2J\\n\n"), "{ran:?}");
 }
 
 #[test]
@@ -101,14 +80,8 @@ fn a_reader_that_goes_away_ends_it_quietly() {
     }
     let hash = site.towline(["hash", "server_files"]);
     let mut shell = Command::new("sh");
-    shell
-        .args(["-c", "\"$@\" | head -n 1", "sh"])
-        .arg(hash.get_program())
-        .args(hash.get_args());
-    shell
-        .current_dir(site.root())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    shell.args(["-c", "\"$@\" | head -n 1", "sh"]).arg(hash.get_program()).args(hash.get_args());
+    shell.current_dir(site.root()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let ran = run(&mut shell);
     assert_eq!((ran.stdout.lines().count(), ran.stderr.as_str()), (1, ""));
 }

@@ -10,10 +10,7 @@ const SIZES: [u64; 7] = [0, 1, 4_095, 4_096, 4_097, 1 << 20, (5 << 20) + 3];
 
 fn python() -> Option<Python> {
     let python = Python::find();
-    assert!(
-        python.is_some() || !is_full(),
-        "python3 is needed for the full checks"
-    );
+    assert!(python.is_some() || !is_full(), "python3 is needed for the full checks");
     if python.is_none() {
         skip("there is no python3");
     }
@@ -67,14 +64,9 @@ fn a_file_in_a_sub_folder_is_fetched_both_ways() {
 
     let server = site.server();
     let port = server.addr().port();
-    let status = python
-        .client(site.root(), "sub/folder/file.bin", "127.0.0.1", port)
-        .status()
-        .unwrap();
+    let status =
+        python.client(site.root(), "sub/folder/file.bin", "127.0.0.1", port).status().unwrap();
     assert!(status.success());
     let served = std::fs::read(site.path("server_files/sub/folder/file.bin")).unwrap();
-    assert_eq!(
-        std::fs::read(site.path("client_downloads/file.bin")).unwrap(),
-        served
-    );
+    assert_eq!(std::fs::read(site.path("client_downloads/file.bin")).unwrap(), served);
 }

@@ -9,10 +9,7 @@ use crate::support::{Site, finish, needs, needs_root, run};
 /// Runs `script` with the client's command line as its arguments.
 fn through_shell(site: &Site, script: &str, client: &Command) -> Command {
     let mut command = Command::new("sh");
-    command
-        .args(["-c", script, "sh"])
-        .arg(client.get_program())
-        .args(client.get_args());
+    command.args(["-c", script, "sh"]).arg(client.get_program()).args(client.get_args());
     command.current_dir(site.root()).stdin(Stdio::null());
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command
@@ -24,11 +21,7 @@ fn a_limit_on_file_sizes_is_an_error_and_not_a_death() {
     site.serve_file("big", 4 << 20);
     let server = site.server();
     let client = site.client("big", server.addr());
-    let ran = run(&mut through_shell(
-        &site,
-        "ulimit -f 1024; exec \"$@\"",
-        &client,
-    ));
+    let ran = run(&mut through_shell(&site, "ulimit -f 1024; exec \"$@\"", &client));
     assert_eq!(ran.code, Some(7), "{ran:?}");
     assert!(ran.stderr.contains("big"), "{ran:?}");
     assert!(site.fetched_names().is_empty());
@@ -49,11 +42,7 @@ fn a_full_disk_is_told_before_the_transfer_and_the_old_file_stays() {
                   && { \"$@\"; code=$?; ls -A client_downloads; cat client_downloads/big; exit $code; }";
     let mut shell = Command::new("unshare");
     let inner = through_shell(&site, script, &client);
-    shell
-        .arg("-m")
-        .arg(inner.get_program())
-        .args(inner.get_args())
-        .current_dir(site.root());
+    shell.arg("-m").arg(inner.get_program()).args(inner.get_args()).current_dir(site.root());
     let ran = run(shell.stdout(Stdio::piped()).stderr(Stdio::piped()));
     assert_eq!(ran.code, Some(7), "{ran:?}");
     assert!(ran.stderr.contains("needs 4194304 bytes"), "{ran:?}");
@@ -100,14 +89,8 @@ fn a_log_folder_that_cannot_be_written_does_not_stop_the_server() {
     let site = Site::new();
     site.serve_file("file", 10);
     std::fs::write(site.path("in_the_way"), "").unwrap();
-    let mut command = site.towline([
-        "server",
-        "0",
-        "--bind",
-        "127.0.0.1",
-        "--log-dir",
-        "in_the_way",
-    ]);
+    let mut command =
+        site.towline(["server", "0", "--bind", "127.0.0.1", "--log-dir", "in_the_way"]);
     let server = ServerProcess::start(&mut command);
     server.wait_line("going on without a log");
     assert_eq!(run(&mut site.client("file", server.addr())).code, Some(0));
@@ -118,14 +101,8 @@ fn a_state_folder_that_cannot_be_written_does_not_stop_the_server() {
     let site = Site::new();
     site.serve_file("file", 2 << 20);
     std::fs::write(site.path("in_the_way"), "").unwrap();
-    let mut command = site.towline([
-        "server",
-        "0",
-        "--bind",
-        "127.0.0.1",
-        "--state-dir",
-        "in_the_way",
-    ]);
+    let mut command =
+        site.towline(["server", "0", "--bind", "127.0.0.1", "--state-dir", "in_the_way"]);
     let server = ServerProcess::start(&mut command);
     server.wait_line("serving without remembered hashes");
     assert_eq!(run(&mut site.client("file", server.addr())).code, Some(0));
@@ -136,11 +113,8 @@ fn a_closed_output_does_not_stop_a_transfer() {
     let site = Site::new();
     site.serve_file("file", 1 << 20);
     let server = site.server();
-    for script in [
-        "exec \"$@\" >&- 2>&-",
-        "exec \"$@\" --json >/dev/full",
-        "\"$@\" --json | true",
-    ] {
+    for script in ["exec \"$@\" >&- 2>&-", "exec \"$@\" --json >/dev/full", "\"$@\" --json | true"]
+    {
         let client = site.client("file", server.addr());
         run(&mut through_shell(&site, script, &client));
         site.assert_fetched("file");

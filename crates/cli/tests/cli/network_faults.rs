@@ -39,18 +39,12 @@ fn site() -> (Site, ServerProcess) {
 /// Fetches through a network whose first connection has a fault.
 async fn fetch(site: &Site, server: &ServerProcess, plan: Plan) -> Ran {
     let proxy = ChaosProxy::start(server.addr(), move |connection| {
-        if connection == 0 {
-            plan.clone()
-        } else {
-            Plan::clean()
-        }
+        if connection == 0 { plan.clone() } else { Plan::clean() }
     })
     .await;
     let mut command = site.client(NAME, proxy.addr());
     let client = command.args(["--timeout", "500ms"]).spawn().unwrap();
-    tokio::task::spawn_blocking(|| finish(client))
-        .await
-        .unwrap()
+    tokio::task::spawn_blocking(|| finish(client)).await.unwrap()
 }
 
 async fn heals(kind: FaultKind) {
@@ -85,26 +79,16 @@ async fn a_flipped_byte_in_the_reply_is_found_and_healed() {
     let (site, server) = site();
     let header = 0..HEADER_BYTES;
     // A flipped byte in a length makes the client wait for bytes that never come, until its timeout.
-    let content = [
-        HEADER_BYTES,
-        HEADER_BYTES + SIZE / 2,
-        HEADER_BYTES + SIZE - 1,
-    ];
+    let content = [HEADER_BYTES, HEADER_BYTES + SIZE / 2, HEADER_BYTES + SIZE - 1];
     for place in header.chain(content) {
         let plan = Plan::clean().with(Direction::ToClient, place, FaultKind::Flip { mask: 0x01 });
         let ran = fetch(&site, &server, plan).await;
         if HUGE_SIZE.contains(&place) && ran.code == Some(7) {
-            assert!(
-                ran.stderr.contains("its file system has"),
-                "byte {place}: {ran:?}"
-            );
+            assert!(ran.stderr.contains("its file system has"), "byte {place}: {ran:?}");
             continue;
         }
         assert_eq!(ran.code, Some(0), "byte {place}: {ran:?}");
-        assert!(
-            ran.stderr.contains("trying again"),
-            "byte {place} went unnoticed: {ran:?}"
-        );
+        assert!(ran.stderr.contains("trying again"), "byte {place} went unnoticed: {ran:?}");
         site.assert_fetched(NAME);
     }
 }
@@ -113,22 +97,13 @@ async fn a_flipped_byte_in_the_reply_is_found_and_healed() {
 async fn content_that_never_matches_exits_6_and_is_not_published() {
     let (site, server) = site();
     let proxy = ChaosProxy::start(server.addr(), |_| {
-        Plan::clean().with(
-            Direction::ToClient,
-            HEADER_BYTES,
-            FaultKind::Flip { mask: 0x80 },
-        )
+        Plan::clean().with(Direction::ToClient, HEADER_BYTES, FaultKind::Flip { mask: 0x80 })
     })
     .await;
     let mut command = site.client(NAME, proxy.addr());
     let client = command.args(["--max-retries", "2"]).spawn().unwrap();
-    let ran = tokio::task::spawn_blocking(|| finish(client))
-        .await
-        .unwrap();
+    let ran = tokio::task::spawn_blocking(|| finish(client)).await.unwrap();
     assert_eq!(ran.code, Some(6), "{ran:?}");
-    assert!(
-        ran.stderr.contains("the checksum does not match"),
-        "{ran:?}"
-    );
+    assert!(ran.stderr.contains("the checksum does not match"), "{ran:?}");
     assert!(site.fetched_names().is_empty());
 }

@@ -9,13 +9,7 @@ const PROTOCOL: &str = include_str!("../../../../PROTOCOL.md");
 
 /// The bytes of a label's lines in the worked example.
 fn example(label: &str) -> Vec<u8> {
-    let example = PROTOCOL
-        .split("### An example")
-        .nth(1)
-        .unwrap()
-        .split("```")
-        .nth(1)
-        .unwrap();
+    let example = PROTOCOL.split("### An example").nth(1).unwrap().split("```").nth(1).unwrap();
     let labels = ["request", "reply"];
     let mut current = "";
     let mut bytes = Vec::new();

@@ -18,11 +18,7 @@ async fn stalled_transfer(site: &Site, server: &ServerProcess) -> (Child, ChaosP
         Plan::clean().with(Direction::ToClient, HALF, FaultKind::Stall)
     })
     .await;
-    let client = site
-        .client(NAME, proxy.addr())
-        .args(["--timeout", "60"])
-        .spawn()
-        .unwrap();
+    let client = site.client(NAME, proxy.addr()).args(["--timeout", "60"]).spawn().unwrap();
     proxy.wait_forwarded(Direction::ToClient, HALF).await;
     (client, proxy)
 }
@@ -40,9 +36,7 @@ async fn ctrl_c_ends_the_client_with_130_and_removes_what_it_had() {
         let (client, _proxy) = stalled_transfer(&site, &server).await;
         assert_eq!(site.fetched_names(), [format!(".{NAME}.towline-part")]);
         signal(&client, ending);
-        let ran = tokio::task::spawn_blocking(|| finish(client))
-            .await
-            .unwrap();
+        let ran = tokio::task::spawn_blocking(|| finish(client)).await.unwrap();
         assert_eq!(ran.code, Some(130), "{ran:?}");
         assert!(ran.stderr.contains("cannot resume"), "{ran:?}");
         assert!(site.fetched_names().is_empty());
@@ -68,10 +62,7 @@ async fn ctrl_c_on_the_server_says_what_it_waits_for_and_the_second_cuts() {
     server.signal(Signal::INT);
     assert_eq!(server.wait().code(), Some(130));
     let log = site.log("server");
-    assert!(
-        log.contains("cut off by the shutdown"),
-        "the log is flushed:\n{log}"
-    );
+    assert!(log.contains("cut off by the shutdown"), "the log is flushed:\n{log}");
     client.kill().unwrap();
     client.wait().unwrap();
 }
@@ -116,8 +107,5 @@ fn a_port_in_use_is_told_with_advice() {
     let port = server.addr().port().to_string();
     let ran = run(&mut site.towline(["server", &port, "--bind", "127.0.0.1"]));
     assert_eq!(ran.code, Some(1), "{ran:?}");
-    assert!(
-        ran.stderr.contains(&port) && ran.stderr.contains("another program"),
-        "{ran:?}"
-    );
+    assert!(ran.stderr.contains(&port) && ran.stderr.contains("another program"), "{ran:?}");
 }

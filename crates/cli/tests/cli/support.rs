@@ -16,9 +16,7 @@ pub(crate) struct Site {
 
 impl Site {
     pub(crate) fn new() -> Self {
-        let site = Self {
-            folder: tempfile::tempdir().unwrap(),
-        };
+        let site = Self { folder: tempfile::tempdir().unwrap() };
         std::fs::create_dir(site.path("server_files")).unwrap();
         site
     }
@@ -72,18 +70,14 @@ impl Site {
     pub(crate) fn assert_fetched(&self, name: &str) {
         let served = std::fs::File::open(self.path("server_files").join(name)).unwrap();
         let fetched = std::fs::File::open(self.path("client_downloads").join(name)).unwrap();
-        assert!(
-            same_content(served, fetched),
-            "{name} differs from what was served"
-        );
+        assert!(same_content(served, fetched), "{name} differs from what was served");
     }
 
     /// The names in `client_downloads`, sorted.
     pub(crate) fn fetched_names(&self) -> Vec<String> {
         let entries = std::fs::read_dir(self.path("client_downloads")).unwrap();
-        let mut names: Vec<_> = entries
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         names
     }
@@ -92,25 +86,16 @@ impl Site {
     pub(crate) fn log(&self, word: &str) -> String {
         let entries = std::fs::read_dir(self.path("logs")).unwrap();
         let paths = entries.map(|entry| entry.unwrap().path());
-        let ours = paths.filter(|path| {
-            path.file_name()
-                .unwrap()
-                .to_str()
-                .unwrap()
-                .starts_with(word)
-        });
-        ours.map(|path| std::fs::read_to_string(path).unwrap())
-            .collect()
+        let ours =
+            paths.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with(word));
+        ours.map(|path| std::fs::read_to_string(path).unwrap()).collect()
     }
 }
 
 /// Whether two files have the same bytes, without holding both in memory.
 fn same_content(mut one: std::fs::File, mut other: std::fs::File) -> bool {
-    let hash = |file: &mut std::fs::File| {
-        towline_store::hashing::hash_file(file, |_| ())
-            .unwrap()
-            .blake3
-    };
+    let hash =
+        |file: &mut std::fs::File| towline_store::hashing::hash_file(file, |_| ()).unwrap().blake3;
     hash(&mut one) == hash(&mut other)
 }
 
@@ -158,10 +143,7 @@ pub(crate) fn needs(program: &str) -> bool {
         .status()
         .unwrap()
         .success();
-    assert!(
-        found || !is_full(),
-        "{program} is needed for the full checks"
-    );
+    assert!(found || !is_full(), "{program} is needed for the full checks");
     if !found {
         towline_testkit::skip(&format!("there is no {program}"));
     }

@@ -99,11 +99,7 @@ impl fmt::Display for Phase {
 }
 
 fn full_server(phase: Phase) -> &'static str {
-    if phase == Phase::Reply {
-        " (a server that is full does that)"
-    } else {
-        ""
-    }
+    if phase == Phase::Reply { " (a server that is full does that)" } else { "" }
 }
 
 /// Fetches the file into `staged`, from its first byte, verifies it, and returns its size. Counts in
@@ -119,15 +115,8 @@ pub(super) async fn attempt(
         monitor.on_event(&Event::Connected { peer });
     }
     send_request(&mut stream, options).await?;
-    let Header {
-        name: _,
-        size,
-        md5: declared,
-    } = read_header(&mut stream, options).await?;
-    monitor.on_event(&Event::Started {
-        size,
-        md5: declared,
-    });
+    let Header { name: _, size, md5: declared } = read_header(&mut stream, options).await?;
+    monitor.on_event(&Event::Started { size, md5: declared });
     staged.check_room(size)?;
     let on_received = |bytes| {
         *received_bytes += bytes;
@@ -176,9 +165,7 @@ async fn read_exact(
     while !bytes.is_empty() {
         match in_time(Phase::Reply, options, stream.read(bytes)).await? {
             0 => {
-                return Err(AttemptError::Closed {
-                    phase: Phase::Reply,
-                });
+                return Err(AttemptError::Closed { phase: Phase::Reply });
             }
             read => bytes = &mut bytes[read..],
         }
@@ -203,9 +190,6 @@ pub(super) async fn in_time<T>(
 ) -> Result<T, AttemptError> {
     match timeout(options.silence_max, step).await {
         Ok(result) => result.map_err(|source| AttemptError::Broken { phase, source }),
-        Err(_) => Err(AttemptError::Silent {
-            phase,
-            after: options.silence_max,
-        }),
+        Err(_) => Err(AttemptError::Silent { phase, after: options.silence_max }),
     }
 }

@@ -72,10 +72,7 @@ pub struct DownloadError {
 fn tries(attempts: u32, elapsed: Duration) -> String {
     match attempts {
         0 | 1 => String::new(),
-        _ => format!(
-            " (tried {attempts} times in {:.0} s)",
-            elapsed.as_secs_f64()
-        ),
+        _ => format!(" (tried {attempts} times in {:.0} s)", elapsed.as_secs_f64()),
     }
 }
 
@@ -90,12 +87,7 @@ pub async fn download(
     let result = try_again_and_again(options, monitor, &mut attempts).await;
     let elapsed = began.elapsed();
     match result {
-        Ok((path, size)) => Ok(Downloaded {
-            path,
-            size,
-            attempts,
-            elapsed,
-        }),
+        Ok((path, size)) => Ok(Downloaded { path, size, attempts, elapsed }),
         Err(source) => Err(DownloadError {
             request: options.request.clone(),
             address: options.address.clone(),
@@ -116,10 +108,7 @@ async fn try_again_and_again(
     let mut waits = options.backoff.waits();
     let size = loop {
         *attempts += 1;
-        monitor.on_event(&Event::Connecting {
-            address: &options.address,
-            attempt: *attempts,
-        });
+        monitor.on_event(&Event::Connecting { address: &options.address, attempt: *attempts });
         let mut received_bytes = 0;
         let attempt = attempt::attempt(options, &staged, monitor, &mut received_bytes).await;
         let error = match attempt {
@@ -156,7 +145,5 @@ async fn publish(staged: Staged, durability: Durability) -> Result<PathBuf, Atte
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StageError> + Send + 'static,
 ) -> Result<T, StageError> {
-    spawn_blocking(work)
-        .await
-        .unwrap_or_else(|died| std::panic::resume_unwind(died.into_panic()))
+    spawn_blocking(work).await.unwrap_or_else(|died| std::panic::resume_unwind(died.into_panic()))
 }

@@ -67,9 +67,7 @@ fn worker<T: Send + 'static>(
 
 /// Waits for a worker's result.
 async fn finish<T>(worker: JoinHandle<T>) -> T {
-    worker
-        .await
-        .unwrap_or_else(|died| std::panic::resume_unwind(died.into_panic()))
+    worker.await.unwrap_or_else(|died| std::panic::resume_unwind(died.into_panic()))
 }
 
 fn hash(mut chunks: mpsc::Receiver<Arc<Chunk>>) -> Md5Digest {
@@ -112,10 +110,7 @@ async fn read_chunks(
         let wanted = left.min(options.chunk_bytes as u64);
         fill(stream, &mut bytes, wanted, options, &mut on_received).await?;
         left -= wanted;
-        let chunk = Arc::new(Chunk {
-            bytes,
-            free: free.clone(),
-        });
+        let chunk = Arc::new(Chunk { bytes, free: free.clone() });
         for sink in &sinks {
             if sink.send(Arc::clone(&chunk)).await.is_err() {
                 return Ok(());
@@ -137,9 +132,7 @@ async fn fill(
     while limited.limit() > 0 {
         match in_time(Phase::Content, options, limited.read_buf(bytes)).await? {
             0 => {
-                return Err(AttemptError::Closed {
-                    phase: Phase::Content,
-                });
+                return Err(AttemptError::Closed { phase: Phase::Content });
             }
             read => on_received(read as u64),
         }

@@ -30,10 +30,7 @@ pub(super) async fn send(
 
 /// Whether a file or system cannot do `sendfile` at all.
 pub(super) fn is_unsupported(error: &io::Error) -> bool {
-    matches!(
-        Errno::from_io_error(error),
-        Some(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP)
-    )
+    matches!(Errno::from_io_error(error), Some(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP))
 }
 
 /// Whether the last byte of a range is in memory. The kernel reads ahead in order, so that the bytes
@@ -41,12 +38,7 @@ pub(super) fn is_unsupported(error: &io::Error) -> bool {
 fn ends_in_page_cache(file: &File, offset: u64, length: usize) -> bool {
     let mut byte = [0];
     let last = offset + (length as u64).saturating_sub(1);
-    let probe = preadv2(
-        file,
-        &mut [IoSliceMut::new(&mut byte)],
-        last,
-        ReadWriteFlags::NOWAIT,
-    );
+    let probe = preadv2(file, &mut [IoSliceMut::new(&mut byte)], last, ReadWriteFlags::NOWAIT);
     // A file system that cannot tell answers with another error: nothing is gained by asking it.
     probe != Err(Errno::AGAIN)
 }

@@ -122,10 +122,8 @@ mod tests {
 
     use super::{Path, SendError, SendOptions, fallback, send_file};
 
-    const OPTIONS: SendOptions = SendOptions {
-        chunk_bytes: 64 * 1_024,
-        stall_max: Duration::from_secs(30),
-    };
+    const OPTIONS: SendOptions =
+        SendOptions { chunk_bytes: 64 * 1_024, stall_max: Duration::from_secs(30) };
 
     async fn connection() -> (TcpStream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -166,23 +164,16 @@ mod tests {
     #[tokio::test]
     async fn a_file_that_shrank_is_told_and_not_padded() {
         let (near, _far) = connection().await;
-        let error = send_file(&near, &file(b"short"), 0..6, OPTIONS, |_| ())
-            .await
-            .unwrap_err();
+        let error = send_file(&near, &file(b"short"), 0..6, OPTIONS, |_| ()).await.unwrap_err();
         assert!(matches!(error, SendError::Shrunk(6)), "{error}");
     }
 
     #[tokio::test]
     async fn a_peer_that_takes_nothing_is_given_up() {
         let (near, _far) = connection().await;
-        let options = SendOptions {
-            stall_max: Duration::from_millis(50),
-            ..OPTIONS
-        };
+        let options = SendOptions { stall_max: Duration::from_millis(50), ..OPTIONS };
         let file = file(&vec![0; 64 << 20]);
-        let error = send_file(&near, &file, 0..64 << 20, options, |_| ())
-            .await
-            .unwrap_err();
+        let error = send_file(&near, &file, 0..64 << 20, options, |_| ()).await.unwrap_err();
         assert!(matches!(error, SendError::Stalled(_)), "{error}");
     }
 

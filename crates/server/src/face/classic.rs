@@ -1,7 +1,7 @@
 //! The classic protocol's server side (PROTOCOL.md, "The classic protocol").
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -18,10 +18,6 @@ use towline_store::local::{LocalFile, OpenError};
 
 use crate::connection::Session;
 use crate::transfers::Transfer;
-
-/// A byte of the header goes out this often while the MD5 is being computed: half of the 10 s after which a
-/// client written from the document gives up.
-const DRIP_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Content that is sent between two looks at whether the file is still the same.
 const UNCHECKED_BYTES_MAX: u64 = 64 * 1_024 * 1_024;
@@ -40,10 +36,7 @@ enum ClassicError {
     #[error("asked for {name}, which is not served: {source}")]
     Open { name: RemoteName, source: OpenError },
     #[error("{name} was not sent: {source}")]
-    Digest {
-        name: RemoteName,
-        source: DigestError,
-    },
+    Digest { name: RemoteName, source: DigestError },
     #[error("{0} changed while it was sent, and the connection was cut")]
     Changed(RemoteName),
     #[error("{name} was not sent whole: {source}")]
@@ -57,10 +50,7 @@ impl ClassicError {
     fn refusal(&self) -> Option<String> {
         match self {
             Self::Request(error) => Some(format!("Bad request: {error}")),
-            Self::Open {
-                source: OpenError::Unavailable(_),
-                ..
-            } => None,
+            Self::Open { source: OpenError::Unavailable(_), .. } => None,
             // Whatever is not served looks the same from outside.
             Self::Open { name, .. } => Some(format!("File not found: {name}")),
             _ => None,
@@ -92,10 +82,7 @@ async fn answer(stream: &mut Peeked<TcpStream>, session: &Session) -> Result<(),
         .service
         .open(&name)
         .await
-        .map_err(|source| ClassicError::Open {
-            name: name.clone(),
-            source,
-        })?;
+        .map_err(|source| ClassicError::Open { name: name.clone(), source })?;
     let size = file.version.size;
     tracing::info!("{}: asks for {name} ({size} bytes)", session.peer);
     let transfer = session.server.transfers.begin(session.peer, name, size);
@@ -104,10 +91,7 @@ async fn answer(stream: &mut Peeked<TcpStream>, session: &Session) -> Result<(),
     send_content(stream, session, &transfer, &file).await?;
     let seconds = began.elapsed().as_secs_f64();
     let name = transfer.name();
-    tracing::info!(
-        "{}: sent {name}: {size} bytes in {seconds:.3} s, MD5 {md5}",
-        session.peer
-    );
+    tracing::info!("{}: sent {name}: {size} bytes in {seconds:.3} s, MD5 {md5}", session.peer);
     Ok(())
 }
 
@@ -124,21 +108,13 @@ async fn read_request(
                 Decoded::NeedMore(missing) => {
                     let read = bytes.len();
                     bytes.resize(read + missing, 0);
-                    stream
-                        .read_exact(&mut bytes[read..])
-                        .await
-                        .map_err(cut_or_lost)?;
+                    stream.read_exact(&mut bytes[read..]).await.map_err(cut_or_lost)?;
                 }
             }
         }
     };
     let deadline = session.server.deadlines.request;
-    match session
-        .server
-        .shutdown
-        .unless_draining(timeout(deadline, reading))
-        .await
-    {
+    match session.server.shutdown.unless_draining(timeout(deadline, reading)).await {
         Some(Ok(read)) => read,
         Some(Err(_)) => Err(ClassicError::RequestLate),
         None => Err(ClassicError::Draining),
@@ -160,14 +136,7 @@ async fn send_header(
     file: &LocalFile,
 ) -> Result<Md5Digest, ClassicError> {
     let own_name = String::from_utf8_lossy(transfer.name().file_name()).into_owned();
-    let header = |md5| {
-        Header {
-            name: own_name.clone(),
-            size: file.version.size,
-            md5,
-        }
-        .encode()
-    };
+    let header = |md5| Header { name: own_name.clone(), size: file.version.size, md5 }.encode();
     let without_md5 = header(Md5Digest([0; 16]));
     let known = Header::bytes_before_md5(&without_md5);
 
@@ -176,17 +145,14 @@ async fn send_header(
     let md5 = loop {
         tokio::select! {
             md5 = &mut computing => break md5,
-            () = sleep(DRIP_INTERVAL), if dripped < known.len() => {
+            () = sleep(session.server.deadlines.drip), if dripped < known.len() => {
                 write(stream, session, &known[dripped..=dripped]).await?;
                 dripped += 1;
             }
         }
     };
     let name = || transfer.name().clone();
-    let md5 = md5.map_err(|source| ClassicError::Digest {
-        name: name(),
-        source,
-    })?;
+    let md5 = md5.map_err(|source| ClassicError::Digest { name: name(), source })?;
     write(stream, session, &header(md5)[dripped..]).await?;
     Ok(md5)
 }
@@ -213,26 +179,13 @@ async fn send_content(
     let mut offset = 0;
     while offset < size {
         let last = size - 1;
-        let end = if offset == last {
-            size
-        } else {
-            last.min(offset + UNCHECKED_BYTES_MAX)
-        };
+        let end = if offset == last { size } else { last.min(offset + UNCHECKED_BYTES_MAX) };
         if !file.is_unchanged()? {
             return Err(ClassicError::Changed(transfer.name().clone()));
         }
-        send_file(
-            stream.get_ref(),
-            &file.file,
-            offset..end,
-            options,
-            &mut on_sent,
-        )
-        .await
-        .map_err(|source| ClassicError::Send {
-            name: transfer.name().clone(),
-            source,
-        })?;
+        send_file(stream.get_ref(), &file.file, offset..end, options, &mut on_sent)
+            .await
+            .map_err(|source| ClassicError::Send { name: transfer.name().clone(), source })?;
         offset = end;
     }
     Ok(())
@@ -240,9 +193,5 @@ async fn send_content(
 
 /// Writes all the bytes to a peer that keeps taking some.
 async fn write(stream: &mut Peeked<TcpStream>, session: &Session, bytes: &[u8]) -> io::Result<()> {
-    timeout(
-        session.server.deadlines.write_stall,
-        stream.write_all(bytes),
-    )
-    .await?
+    timeout(session.server.deadlines.write_stall, stream.write_all(bytes)).await?
 }

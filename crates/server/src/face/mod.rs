@@ -23,10 +23,5 @@ pub(crate) async fn serve(face: Face, stream: &mut Peeked<TcpStream>, session: &
 
 /// Closes so that the peer gets all that was sent to it.
 pub(crate) async fn close(stream: &mut Peeked<TcpStream>, session: &Session) {
-    close_after_reply(
-        stream,
-        CLASSIC_DRAIN_BYTES_MAX,
-        session.server.deadlines.close,
-    )
-    .await;
+    close_after_reply(stream, CLASSIC_DRAIN_BYTES_MAX, session.server.deadlines.close).await;
 }

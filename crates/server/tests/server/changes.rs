@@ -70,11 +70,7 @@ async fn a_byte_rewritten_with_size_and_mtime_put_back_while_it_is_sent_is_cut()
 }
 
 fn rewrite_last_byte_with_mtime_put_back(path: &Path) {
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(path)
-        .unwrap();
+    let file = OpenOptions::new().read(true).write(true).open(path).unwrap();
     let modified = file.metadata().unwrap().modified().unwrap();
     let mut last = [0];
     file.read_exact_at(&mut last, BIG_BYTES - 1).unwrap();
@@ -91,17 +87,11 @@ async fn bytes_rewritten_on_their_way_never_pass_for_the_file() {
     let content = vec![b'a'; 256 << 10];
     let path = server.write("file", &content);
     let held = server.hold_back("file").await;
-    server
-        .log
-        .wait(&format!("{}: sent file", held.peer()))
-        .await;
+    server.log.wait(&format!("{}: sent file", held.peer())).await;
     let file = open_for_writing(&path);
     file.write_all_at(&vec![b'b'; content.len()], 0).unwrap();
     let reply = held.release().await;
-    assert!(
-        reply == Reply::Damaged || reply == Reply::whole("file", content),
-        "{reply:?}"
-    );
+    assert!(reply == Reply::Damaged || reply == Reply::whole("file", content), "{reply:?}");
     server.finish().await;
 }
 
@@ -119,10 +109,7 @@ async fn a_file_replaced_by_rename_while_it_is_sent_is_never_mixed_with_the_new_
 #[tokio::test]
 async fn a_file_deleted_while_it_is_sent_is_sent_whole_or_cut() {
     let server = only_the_old_file_or_a_cut(|_, path| fs::remove_file(path).unwrap()).await;
-    assert_eq!(
-        server.ask("big").await.refusal(),
-        "File not found: big".to_owned()
-    );
+    assert_eq!(server.ask("big").await.refusal(), "File not found: big".to_owned());
     server.finish().await;
 }
 

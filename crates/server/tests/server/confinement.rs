@@ -82,11 +82,9 @@ async fn a_link_that_is_not_followed_is_explained_in_the_log_alone() {
 #[tokio::test]
 async fn links_inside_are_followed_where_that_is_allowed() {
     let server = with_links(Links::FollowInside);
-    for (name, answered) in [
-        ("inside/file", "file"),
-        ("inside-leaf", "inside-leaf"),
-        ("sub/up-and-in", "up-and-in"),
-    ] {
+    for (name, answered) in
+        [("inside/file", "file"), ("inside-leaf", "inside-leaf"), ("sub/up-and-in", "up-and-in")]
+    {
         assert_eq!(server.ask(name).await, Reply::whole(answered, "inside"));
     }
     server.finish().await;
@@ -125,10 +123,7 @@ impl Swapping {
                 renameat_with(CWD, &one, CWD, &other, RenameFlags::EXCHANGE).unwrap();
             }
         };
-        Self {
-            stop,
-            thread: Some(std::thread::spawn(swap)),
-        }
+        Self { stop, thread: Some(std::thread::spawn(swap)) }
     }
 }
 
@@ -230,10 +225,7 @@ async fn a_file_that_appears_while_the_server_runs_is_served() {
     let server = TestServer::start();
     is_not_found(&server, "new/file").await;
     server.write("new/file", "content");
-    assert_eq!(
-        server.ask("new/file").await,
-        Reply::whole("file", "content")
-    );
+    assert_eq!(server.ask("new/file").await, Reply::whole("file", "content"));
     server.finish().await;
 }
 

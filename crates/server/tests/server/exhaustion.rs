@@ -48,39 +48,24 @@ async fn idle(server: &TestServer, source: IpAddr) -> TcpStream {
 #[tokio::test]
 async fn a_connection_beyond_the_total_is_closed_without_a_byte() {
     let server = limited(2, 2);
-    let _idle = [
-        idle(&server, loopback(1)).await,
-        idle(&server, loopback(2)).await,
-    ];
+    let _idle = [idle(&server, loopback(1)).await, idle(&server, loopback(2)).await];
     let mut beyond = connect_from(loopback(3), server.addr).await;
     assert_eq!(read_all(&mut beyond).await.0, b"");
-    assert_eq!(
-        ask_from(loopback(4), server.addr, "file").await,
-        Reply::nothing()
-    );
+    assert_eq!(ask_from(loopback(4), server.addr, "file").await, Reply::nothing());
 }
 
 #[tokio::test]
 async fn a_connection_beyond_its_sources_share_is_closed_without_a_byte() {
     let server = limited(10, 1);
     let _idle = idle(&server, loopback(1)).await;
-    assert_eq!(
-        ask_from(loopback(1), server.addr, "file").await,
-        Reply::nothing()
-    );
+    assert_eq!(ask_from(loopback(1), server.addr, "file").await, Reply::nothing());
 }
 
 #[tokio::test]
 async fn a_source_that_takes_all_its_places_takes_none_from_another() {
     let server = limited(10, 2);
-    let _idle = [
-        idle(&server, loopback(1)).await,
-        idle(&server, loopback(1)).await,
-    ];
-    assert_eq!(
-        ask_from(loopback(1), server.addr, "file").await,
-        Reply::nothing()
-    );
+    let _idle = [idle(&server, loopback(1)).await, idle(&server, loopback(1)).await];
+    assert_eq!(ask_from(loopback(1), server.addr, "file").await, Reply::nothing());
     let other = ask_from(loopback(2), server.addr, "file").await;
     assert_eq!(other, Reply::whole("file", CONTENT));
     server.finish().await;
@@ -155,20 +140,13 @@ async fn is_a_server_of_few_descriptors() {
     let Some(folder) = std::env::var_os(SERVED_FOLDER) else {
         return skip("run by other tests, with a folder to serve");
     };
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .init();
-    let few = Rlimit {
-        current: Some(FEW_DESCRIPTORS),
-        maximum: Some(FEW_DESCRIPTORS),
-    };
+    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    let few = Rlimit { current: Some(FEW_DESCRIPTORS), maximum: Some(FEW_DESCRIPTORS) };
     setrlimit(Resource::Nofile, few).unwrap();
     let listener = listen((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
     tracing::info!("listening on {}", listener.local_addr().unwrap());
     let config = Config::new(folder);
-    towline_server::run(vec![listener], config, Shutdown::default())
-        .await
-        .unwrap();
+    towline_server::run(vec![listener], config, Shutdown::default()).await.unwrap();
 }
 
 #[tokio::test]

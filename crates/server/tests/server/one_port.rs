@@ -80,10 +80,7 @@ async fn random_bytes_end_no_server() {
 async fn a_face_once_chosen_is_kept() {
     let server = TestServer::start();
     let (reply, _) = server.exchange(b"\0\0\0\x0eGET / HTTP/1.1").await;
-    assert_eq!(
-        Reply::of(reply).refusal(),
-        "File not found: GET / HTTP/1.1".to_owned()
-    );
+    assert_eq!(Reply::of(reply).refusal(), "File not found: GET / HTTP/1.1".to_owned());
     server.finish().await;
 }
 

@@ -92,19 +92,11 @@ async fn percent_signs_are_taken_literally() {
 async fn a_name_at_each_cap_is_looked_up_and_one_beyond_is_refused() {
     let server = serving_a_file();
     let long = vec!["x".repeat(255); 16].join("/");
-    for name in [
-        "x".repeat(255),
-        vec!["d"; 256].join("/"),
-        format!("{}/y", &long[..4_094]),
-    ] {
+    for name in ["x".repeat(255), vec!["d"; 256].join("/"), format!("{}/y", &long[..4_094])] {
         let text = server.ask(&name).await.refusal();
         assert!(text.starts_with("File not found: "), "{name}: {text}");
     }
-    for name in [
-        "x".repeat(256),
-        vec!["d"; 257].join("/"),
-        format!("{long}/y"),
-    ] {
+    for name in ["x".repeat(256), vec!["d"; 257].join("/"), format!("{long}/y")] {
         let text = server.ask(&name).await.refusal();
         assert!(text.starts_with("Bad request: "), "{name}: {text}");
     }
@@ -259,10 +251,7 @@ async fn a_peer_that_does_not_close_after_its_reply_is_closed_at_its_deadline() 
     server.write("file", CONTENT);
     let mut lingering = server.connect().await;
     lingering.write_all(&request("file")).await.unwrap();
-    assert_eq!(
-        read_reply(&mut lingering).await,
-        Reply::whole("file", CONTENT)
-    );
+    assert_eq!(read_reply(&mut lingering).await, Reply::whole("file", CONTENT));
     let reply = ask_until_answered(server.addr, "file").await;
     assert_eq!(reply, Reply::whole("file", CONTENT));
     server.finish().await;

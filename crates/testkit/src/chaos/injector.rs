@@ -51,28 +51,15 @@ impl Injector {
     pub(super) fn new(plan: &Plan, direction: Direction) -> Self {
         let mut flips = Vec::new();
         let mut strikes = Vec::new();
-        for fault in plan
-            .faults()
-            .iter()
-            .filter(|fault| fault.direction == direction)
-        {
+        for fault in plan.faults().iter().filter(|fault| fault.direction == direction) {
             let at_byte = fault.at_byte;
             match &fault.kind {
                 FaultKind::Flip { mask } => flips.push((at_byte, *mask)),
-                kind => strikes.push(Strike {
-                    at_byte,
-                    kind: kind.clone(),
-                    record: Vec::new(),
-                }),
+                kind => strikes.push(Strike { at_byte, kind: kind.clone(), record: Vec::new() }),
             }
         }
         strikes.sort_by_key(|strike| strike.at_byte);
-        Self {
-            offset: 0,
-            flips,
-            strikes: strikes.into(),
-            over: false,
-        }
+        Self { offset: 0, flips, strikes: strikes.into(), over: false }
     }
 
     /// What to do with the next bytes of the stream, some of which may be changed in place.
@@ -97,9 +84,8 @@ impl Injector {
 
     fn flip(&self, chunk: &mut [u8]) {
         for (at_byte, mask) in &self.flips {
-            let index = at_byte
-                .checked_sub(self.offset)
-                .and_then(|ahead| usize::try_from(ahead).ok());
+            let index =
+                at_byte.checked_sub(self.offset).and_then(|ahead| usize::try_from(ahead).ok());
             if let Some(byte) = index.and_then(|index| chunk.get_mut(index)) {
                 *byte ^= mask;
             }
@@ -120,10 +106,7 @@ impl Injector {
         while !self.over
             && let Some(due) = self.strikes.pop_front_if(|next| next.at_byte == offset)
         {
-            self.over = matches!(
-                due.kind,
-                FaultKind::Cut | FaultKind::Close | FaultKind::Stall
-            );
+            self.over = matches!(due.kind, FaultKind::Cut | FaultKind::Close | FaultKind::Stall);
             actions.push(match due.kind {
                 FaultKind::Cut => Action::Cut,
                 FaultKind::Close => Action::Close,
@@ -142,9 +125,7 @@ impl Injector {
             let FaultKind::Duplicate { length } = strike.kind else {
                 continue;
             };
-            let first = strike
-                .at_byte
-                .saturating_sub(length.min(DUPLICATE_BYTES_MAX));
+            let first = strike.at_byte.saturating_sub(length.min(DUPLICATE_BYTES_MAX));
             let skipped = first.saturating_sub(self.offset);
             let skipped =
                 usize::try_from(skipped).map_or(passed.len(), |bytes| bytes.min(passed.len()));
@@ -222,10 +203,7 @@ mod tests {
     fn a_fault_beyond_the_end_never_strikes() {
         let beyond = plan(STREAM.len() as u64 + 1, FaultKind::Cut);
         assert_eq!(run_in_all_sizes(&beyond), (STREAM.to_vec(), vec![]));
-        assert_eq!(
-            run_in_all_sizes(&plan(u64::MAX, FaultKind::Flip { mask: 1 })).0,
-            STREAM
-        );
+        assert_eq!(run_in_all_sizes(&plan(u64::MAX, FaultKind::Flip { mask: 1 })).0, STREAM);
     }
 
     #[test]
@@ -267,11 +245,7 @@ mod tests {
     fn faults_strike_by_offset_and_then_in_the_order_added() {
         let pause = Duration::from_millis(1);
         let plan = plan(8, FaultKind::Cut)
-            .with(
-                Direction::ToClient,
-                5,
-                FaultKind::Throttle { bytes_per_s: 9 },
-            )
+            .with(Direction::ToClient, 5, FaultKind::Throttle { bytes_per_s: 9 })
             .with(Direction::ToClient, 0, FaultKind::Pause(pause))
             .with(Direction::ToClient, 5, FaultKind::Pause(pause))
             .with(Direction::ToClient, 8, FaultKind::Stall);

@@ -77,11 +77,7 @@ impl Plan {
     /// The plan with one fault more.
     #[must_use]
     pub fn with(mut self, direction: Direction, at_byte: u64, kind: FaultKind) -> Self {
-        self.faults.push(Fault {
-            direction,
-            at_byte,
-            kind,
-        });
+        self.faults.push(Fault { direction, at_byte, kind });
         self
     }
 
@@ -124,15 +120,9 @@ fn draw_kind(random: &mut Random, length_bytes: u64) -> FaultKind {
         1 => FaultKind::Close,
         2 => FaultKind::Stall,
         3 => FaultKind::Pause(Duration::from_millis(random.below(200))),
-        4 => FaultKind::Flip {
-            mask: 1 << random.below(8),
-        },
-        5 => FaultKind::Throttle {
-            bytes_per_s: length_bytes / 2 + 1 + random.below(length_bytes),
-        },
-        _ => FaultKind::Duplicate {
-            length: 1 + random.below(4_096),
-        },
+        4 => FaultKind::Flip { mask: 1 << random.below(8) },
+        5 => FaultKind::Throttle { bytes_per_s: length_bytes / 2 + 1 + random.below(length_bytes) },
+        _ => FaultKind::Duplicate { length: 1 + random.below(4_096) },
     }
 }
 
@@ -150,10 +140,7 @@ mod tests {
     fn drawn_faults_are_one_to_three_within_the_stream() {
         for seed in 0..10_000 {
             let plan = Plan::from_seed(seed, 5_000);
-            assert!(
-                (1..=3).contains(&plan.faults().len()),
-                "seed {seed}: {plan:?}"
-            );
+            assert!((1..=3).contains(&plan.faults().len()), "seed {seed}: {plan:?}");
             assert!(
                 plan.faults().iter().all(|fault| fault.at_byte < 5_000),
                 "seed {seed}: {plan:?}"
@@ -163,9 +150,8 @@ mod tests {
 
     #[test]
     fn every_kind_in_both_directions_is_drawn() {
-        let faults: Vec<Fault> = (0..500)
-            .flat_map(|seed| Plan::from_seed(seed, 5_000).faults)
-            .collect();
+        let faults: Vec<Fault> =
+            (0..500).flat_map(|seed| Plan::from_seed(seed, 5_000).faults).collect();
         for direction in [Direction::ToServer, Direction::ToClient] {
             let mut kinds: Vec<_> = faults
                 .iter()
@@ -181,12 +167,7 @@ mod tests {
     #[test]
     fn a_stream_of_no_bytes_has_plans_too() {
         for seed in 0..100 {
-            assert!(
-                Plan::from_seed(seed, 0)
-                    .faults()
-                    .iter()
-                    .all(|fault| fault.at_byte == 0)
-            );
+            assert!(Plan::from_seed(seed, 0).faults().iter().all(|fault| fault.at_byte == 0));
         }
     }
 }

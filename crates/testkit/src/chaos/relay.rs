@@ -31,10 +31,7 @@ pub(super) struct Forwarded {
 
 impl Forwarded {
     pub(super) fn new() -> Self {
-        Self {
-            to_server: watch::Sender::new(0),
-            to_client: watch::Sender::new(0),
-        }
+        Self { to_server: watch::Sender::new(0), to_client: watch::Sender::new(0) }
     }
 
     pub(super) fn counter(&self, direction: Direction) -> &watch::Sender<u64> {
@@ -64,11 +61,8 @@ pub(super) async fn relay(
         let (from_client, to_client) = client.split();
         let (from_server, to_server) = server.split();
         let pump = |source, sink, direction| {
-            let line = Line {
-                sink,
-                forwarded: forwarded.counter(direction),
-                pace: Pace::default(),
-            };
+            let line =
+                Line { sink, forwarded: forwarded.counter(direction), pace: Pace::default() };
             pump(source, line, Injector::new(plan, direction))
         };
         tokio::try_join!(
@@ -99,11 +93,7 @@ async fn close(mut stream: TcpStream) {
     // A peer that has already gone needs no goodbye.
     let _ = stream.shutdown().await;
     let mut rest = stream.take(DRAIN_BYTES_MAX);
-    let _ = timeout(
-        DRAIN_MAX,
-        tokio::io::copy(&mut rest, &mut tokio::io::sink()),
-    )
-    .await;
+    let _ = timeout(DRAIN_MAX, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await;
 }
 
 /// Carries one direction until its sender has finished, or its receiver takes no more.
@@ -163,8 +153,7 @@ impl Line<'_> {
                 sleep_until(due).await;
             }
             self.sink.write_all(slice).await?;
-            self.forwarded
-                .send_modify(|count| *count += slice.len() as u64);
+            self.forwarded.send_modify(|count| *count += slice.len() as u64);
             self.pace.sent(slice.len(), Instant::now());
         }
         Ok(())
@@ -181,11 +170,7 @@ struct Pace {
 
 impl Default for Pace {
     fn default() -> Self {
-        Self {
-            bytes_per_s: 0,
-            slice_bytes: CHUNK_BYTES,
-            due: None,
-        }
+        Self { bytes_per_s: 0, slice_bytes: CHUNK_BYTES, due: None }
     }
 }
 
@@ -193,11 +178,7 @@ impl Pace {
     fn new(bytes_per_s: u64) -> Self {
         let slice_bytes = usize::try_from(bytes_per_s / SLICES_PER_S).unwrap_or(CHUNK_BYTES);
         let slice_bytes = slice_bytes.clamp(1, CHUNK_BYTES);
-        Self {
-            bytes_per_s: bytes_per_s.max(1),
-            slice_bytes,
-            due: None,
-        }
+        Self { bytes_per_s: bytes_per_s.max(1), slice_bytes, due: None }
     }
 
     /// Time in which nothing was there to send is lost: the rate is a cap, not an average.

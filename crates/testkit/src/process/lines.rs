@@ -82,10 +82,7 @@ impl Kept {
 /// The next line, or `None` at the end; a failed read is an end too.
 fn next_line(source: &mut impl BufRead) -> Option<String> {
     let mut line = Vec::new();
-    let length = source
-        .take(LINE_BYTES_MAX)
-        .read_until(b'\n', &mut line)
-        .ok()?;
+    let length = source.take(LINE_BYTES_MAX).read_until(b'\n', &mut line).ok()?;
     let text = String::from_utf8_lossy(&line);
     (length > 0).then(|| text.trim_end_matches(['\r', '\n']).to_owned())
 }

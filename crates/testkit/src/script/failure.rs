@@ -68,10 +68,7 @@ pub struct Difference {
 impl Difference {
     /// The difference between `expected` and as much of it as has been `received`, if there is one.
     pub(super) fn between(expected: &[u8], received: &[u8]) -> Option<Self> {
-        let at_byte = expected
-            .iter()
-            .zip(received)
-            .position(|(left, right)| left != right)?;
+        let at_byte = expected.iter().zip(received).position(|(left, right)| left != right)?;
         let from_byte = at_byte.saturating_sub(ROW_BEFORE_BYTES);
         let row = |bytes: &[u8]| bytes[from_byte..].iter().copied().take(ROW_BYTES).collect();
         Some(Self {
@@ -86,16 +83,8 @@ impl Difference {
 
 impl fmt::Display for Difference {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            at_byte,
-            from_byte,
-            expected_bytes,
-            ..
-        } = self;
-        writeln!(
-            out,
-            "byte {at_byte} of {expected_bytes} differs; from byte {from_byte} on:"
-        )?;
+        let Self { at_byte, from_byte, expected_bytes, .. } = self;
+        writeln!(out, "byte {at_byte} of {expected_bytes} differs; from byte {from_byte} on:")?;
         writeln!(out, "  expected {}", row(&self.expected))?;
         write!(out, "  received {}", row(&self.received))
     }

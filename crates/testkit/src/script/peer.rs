@@ -23,10 +23,7 @@ pub(super) async fn run(
 ) -> Result<Vec<u8>, ScriptError> {
     // Each `send` is its own segment, also a single byte of a slow one.
     let _ = stream.set_nodelay(true);
-    let mut peer = Peer {
-        stream,
-        received: Vec::new(),
-    };
+    let mut peer = Peer { stream, received: Vec::new() };
     for (index, step) in script.steps.iter().enumerate() {
         let time_max = script.deadline + least_duration(step);
         let result = match timeout(time_max, peer.carry_out(step)).await {
@@ -105,10 +102,7 @@ impl Peer {
                 return Ok(());
             }
             if self.receive(wanted_bytes - got_bytes).await? == 0 {
-                return Err(Failure::Ended {
-                    got_bytes,
-                    wanted_bytes,
-                });
+                return Err(Failure::Ended { got_bytes, wanted_bytes });
             }
             check(&self.received[start..])?;
         }
@@ -127,10 +121,7 @@ impl Peer {
         let most = most.min(CHUNK_BYTES) as u64;
         // Appends only what came, so that a step cut off by its deadline leaves no trace of its
         // buffer.
-        Ok((&mut self.stream)
-            .take(most)
-            .read_buf(&mut self.received)
-            .await?)
+        Ok((&mut self.stream).take(most).read_buf(&mut self.received).await?)
     }
 
     async fn send_endless(&mut self, bytes: &[u8]) -> Result<(), Failure> {
@@ -161,8 +152,5 @@ impl Peer {
 /// Whether the peer has closed or reset the connection.
 fn is_gone(error: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
-    matches!(
-        error.kind(),
-        BrokenPipe | ConnectionAborted | ConnectionReset
-    )
+    matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset)
 }

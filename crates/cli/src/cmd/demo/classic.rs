@@ -10,11 +10,7 @@ use crate::output;
 pub(super) async fn whole(stage: &Stage) -> Result<Row, Failure> {
     announce("Fetching it by the classic protocol");
     let downloaded = stage.fetch_classic(stage.server).await?;
-    Ok(Row {
-        what: "classic",
-        elapsed: downloaded.elapsed,
-        note: "MD5 verified".into(),
-    })
+    Ok(Row { what: "classic", elapsed: downloaded.elapsed, note: "MD5 verified".into() })
 }
 
 /// Fetches the file through something that cuts the first connection half-way. The protocol cannot resume,
@@ -28,9 +24,5 @@ pub(super) async fn cut_in_the_middle(stage: &Stage) -> Result<Row, Failure> {
         downloaded.attempts,
         output::size(stage.size / 2)
     );
-    Ok(Row {
-        what: "classic, cut in the middle",
-        elapsed: downloaded.elapsed,
-        note,
-    })
+    Ok(Row { what: "classic, cut in the middle", elapsed: downloaded.elapsed, note })
 }

@@ -16,16 +16,9 @@ pub(super) struct Cutter {
 impl Cutter {
     /// Begins to relay to `server`, and cuts after `bytes` of the first reply.
     pub(super) async fn start(server: SocketAddr, bytes: u64) -> anyhow::Result<Self> {
-        let listener = TcpListener::bind((server.ip(), 0))
-            .await
-            .context("cannot listen")?;
-        let address = listener
-            .local_addr()
-            .context("cannot tell the relay's address")?;
-        Ok(Self {
-            address,
-            relaying: tokio::spawn(relay(listener, server, bytes)),
-        })
+        let listener = TcpListener::bind((server.ip(), 0)).await.context("cannot listen")?;
+        let address = listener.local_addr().context("cannot tell the relay's address")?;
+        Ok(Self { address, relaying: tokio::spawn(relay(listener, server, bytes)) })
     }
 }
 

@@ -39,11 +39,7 @@ pub(super) struct Row {
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
-    let _log = logging::start(&LogOptions {
-        file: None,
-        console: LevelFilter::OFF,
-        verbose: 0,
-    });
+    let _log = logging::start(&LogOptions { file: None, console: LevelFilter::OFF, verbose: 0 });
     block_on(async {
         let mut endings = Endings::catch().context("cannot catch signals")?;
         tokio::select! {
@@ -70,10 +66,7 @@ async fn play(args: &Args) -> Result<(), Failure> {
 
 /// The acts, in order; each ends with the file's bytes compared.
 async fn acts(stage: &Stage) -> Result<Vec<Row>, Failure> {
-    Ok(vec![
-        classic::whole(stage).await?,
-        classic::cut_in_the_middle(stage).await?,
-    ])
+    Ok(vec![classic::whole(stage).await?, classic::cut_in_the_middle(stage).await?])
 }
 
 /// Says what the next act is about.
@@ -82,26 +75,12 @@ pub(super) fn announce(what: &str) {
 }
 
 fn print_table(rows: &[Row], size: u64) {
-    let width = rows
-        .iter()
-        .map(|row| row.what.len())
-        .max()
-        .unwrap_or_default();
-    output::event(format_args!(
-        "\n{:width$}  {:>9}  {:>14}  note",
-        "transfer", "time", "rate"
-    ));
-    for Row {
-        what,
-        elapsed,
-        note,
-    } in rows
-    {
+    let width = rows.iter().map(|row| row.what.len()).max().unwrap_or_default();
+    output::event(format_args!("\n{:width$}  {:>9}  {:>14}  note", "transfer", "time", "rate"));
+    for Row { what, elapsed, note } in rows {
         let time = output::seconds(*elapsed).to_string();
         let rate = output::rate(size, *elapsed).to_string();
         output::event(format_args!("{what:width$}  {time:>9}  {rate:>14}  {note}"));
     }
-    output::event(format_args!(
-        "\nEvery copy was compared with the original: all bytes match."
-    ));
+    output::event(format_args!("\nEvery copy was compared with the original: all bytes match."));
 }

@@ -57,37 +57,17 @@ impl Stage {
         };
         let hashes = hash(path.clone()).await?;
         let (Some(root), Some(name)) = (path.parent(), path.file_name()) else {
-            return Err(Failure::new(
-                Exit::NotFound,
-                anyhow!("{} is no file", path.display()),
-            ));
+            return Err(Failure::new(Exit::NotFound, anyhow!("{} is no file", path.display())));
         };
         let file_name = RemoteName::parse(name.as_bytes()).context("cannot serve that name")?;
 
         let listener =
             listen(ANY_PORT.parse().context("a constant")?).context("cannot listen on loopback")?;
-        let server = listener
-            .local_addr()
-            .context("cannot tell the listening address")?;
-        let config = Config {
-            state_dir: Some(folder.path().join("state")),
-            ..Config::new(root)
-        };
+        let server = listener.local_addr().context("cannot tell the listening address")?;
+        let config = Config { state_dir: Some(folder.path().join("state")), ..Config::new(root) };
         let shutdown = Shutdown::default();
-        let running = tokio::spawn(towline_server::run(
-            vec![listener],
-            config,
-            shutdown.clone(),
-        ));
-        Ok(Self {
-            server,
-            file_name,
-            size: hashes.bytes,
-            hashes,
-            folder,
-            shutdown,
-            running,
-        })
+        let running = tokio::spawn(towline_server::run(vec![listener], config, shutdown.clone()));
+        Ok(Self { server, file_name, size: hashes.bytes, hashes, folder, shutdown, running })
     }
 
     /// Fetches the file from `address` by the classic protocol, with a bar, and compares the copy's bytes
@@ -95,23 +75,13 @@ impl Stage {
     pub(super) async fn fetch_classic(&self, address: SocketAddr) -> Result<Downloaded, Failure> {
         let request = Request::new(self.file_name.clone())
             .context("the classic protocol needs a name in UTF-8; rename the file")?;
-        let host = address
-            .ip()
-            .to_string()
-            .parse()
-            .context("an address is a host")?;
+        let host = address.ip().to_string().parse().context("an address is a host")?;
         let options = Options {
-            address: Address {
-                host,
-                port: address.port(),
-            },
+            address: Address { host, port: address.port() },
             request,
             folder: self.folder.path().join("fetched"),
             silence_max: Duration::from_secs(10),
-            backoff: Backoff {
-                initial: Duration::from_millis(500),
-                ..Backoff::default()
-            },
+            backoff: Backoff { initial: Duration::from_millis(500), ..Backoff::default() },
             chunk_bytes: 512 * 1_024,
             durability: Durability::Unsynced,
         };
@@ -119,10 +89,7 @@ impl Stage {
         let downloaded = classic::download(&options, &bar).await?;
         let copy = hash(downloaded.path.clone()).await?;
         if copy.blake3 != self.hashes.blake3 {
-            return Err(Failure::new(
-                Exit::Integrity,
-                anyhow!("the copy is not the original"),
-            ));
+            return Err(Failure::new(Exit::Integrity, anyhow!("the copy is not the original")));
         }
         Ok(downloaded)
     }
@@ -130,13 +97,8 @@ impl Stage {
     /// Ends the server and removes the folder.
     pub(super) async fn clear(self) -> Result<(), Failure> {
         self.shutdown.drain();
-        self.running
-            .await
-            .context("the server died")?
-            .context("the server failed")?;
-        self.folder
-            .close()
-            .context("cannot remove the temporary folder")?;
+        self.running.await.context("the server died")?.context("the server failed")?;
+        self.folder.close().context("cannot remove the temporary folder")?;
         Ok(())
     }
 }
@@ -159,9 +121,7 @@ async fn make_up(folder: PathBuf, size: u64) -> Result<PathBuf, Failure> {
         }
         file.flush()
     };
-    let written = spawn_blocking(write)
-        .await
-        .context("making the file up died")?;
+    let written = spawn_blocking(write).await.context("making the file up died")?;
     written
         .context("cannot write the demo's file; choose a smaller --size, or set TMPDIR")
         .map_err(|error| Failure::new(Exit::LocalDisk, error))?;

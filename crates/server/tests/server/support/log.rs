@@ -20,10 +20,7 @@ impl Log {
             .with_ansi(false)
             .with_writer(move || LineWriter(writer.clone()))
             .finish();
-        Self {
-            lines,
-            _capturing: tracing::subscriber::set_default(subscriber),
-        }
+        Self { lines, _capturing: tracing::subscriber::set_default(subscriber) }
     }
 
     /// The first line that holds `part`, waiting for it if need be.

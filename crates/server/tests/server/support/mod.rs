@@ -59,13 +59,7 @@ impl TestServer {
         let addr = listener.local_addr().unwrap();
         let shutdown = Shutdown::default();
         let task = tokio::spawn(run(vec![listener], config, shutdown.clone()));
-        Self {
-            addr,
-            shutdown,
-            log,
-            ground,
-            task,
-        }
+        Self { addr, shutdown, log, ground, task }
     }
 
     /// Where `name` lies in the served folder.
@@ -211,6 +205,5 @@ async fn connect(socket: TcpSocket, addr: SocketAddr) -> TcpStream {
 /// Whether this process has the file open.
 pub(crate) fn is_open(path: &Path) -> bool {
     let open = fs::read_dir("/proc/self/fd").unwrap();
-    open.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok())
-        .any(|target| target == path)
+    open.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok()).any(|target| target == path)
 }

@@ -50,10 +50,7 @@ impl std::fmt::Debug for Content {
 impl Reply {
     /// The reply with a whole file, answered by this name.
     pub(crate) fn whole(name: &str, content: impl Into<Vec<u8>>) -> Self {
-        Self::Whole {
-            name: name.into(),
-            content: Content(content.into()),
-        }
+        Self::Whole { name: name.into(), content: Content(content.into()) }
     }
 
     /// The end of a connection that brought no byte.
@@ -77,11 +74,7 @@ impl Reply {
 
     /// The bytes that go before the content of the file answered by `name`.
     pub(crate) fn header_bytes(name: &str) -> usize {
-        let header = Header {
-            name: name.into(),
-            size: 0,
-            md5: Md5Digest([0; 16]),
-        };
+        let header = Header { name: name.into(), size: 0, md5: Md5Digest([0; 16]) };
         header.encode().len()
     }
 
