@@ -2,8 +2,9 @@
 //! the connection's own task.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpStream};
@@ -11,15 +12,20 @@ use tokio::time::sleep;
 use tokio_util::task::TaskTracker;
 use towline_net::source::{Source, canonical};
 
+use crate::admission::Full;
 use crate::connection::{self, Session};
 use crate::lifecycle::Server;
 
 /// How long accepting rests when the process or the system has run out of something.
 const EXHAUSTED_REST: Duration = Duration::from_millis(100);
 
+/// Shortest time between two log lines about connections that were turned away.
+const COMPLAINT_INTERVAL: Duration = Duration::from_secs(1);
+
 /// Accepts until the server drains.
 pub(crate) async fn accept(listener: TcpListener, server: Arc<Server>, connections: TaskTracker) {
     let mut was_exhausted = false;
+    let mut turned_away = TurnedAway::default();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -28,7 +34,9 @@ pub(crate) async fn accept(listener: TcpListener, server: Arc<Server>, connectio
         match accepted {
             Ok((stream, peer)) => {
                 was_exhausted = false;
-                admit(stream, canonical(peer), &server, &connections);
+                if let Err(full) = admit(stream, canonical(peer), &server, &connections) {
+                    turned_away.note(canonical(peer), full);
+                }
             }
             Err(error) if concerns_one_connection(&error) => {
                 tracing::debug!("a connection ended before it was accepted: {error}");
@@ -48,19 +56,37 @@ pub(crate) async fn accept(listener: TcpListener, server: Arc<Server>, connectio
 /// Gives the connection its task, or closes it without a byte, which clients take as "try again".
 fn admit(
     stream: TcpStream,
-    peer: std::net::SocketAddr,
+    peer: SocketAddr,
     server: &Arc<Server>,
     connections: &TaskTracker,
-) {
-    match server.admission.admit(Source::of(peer)) {
-        Ok(ticket) => {
-            let session = Session { peer, server: Arc::clone(server) };
-            connections.spawn(async move {
-                connection::run(stream, session).await;
-                drop(ticket);
-            });
+) -> Result<(), Full> {
+    let ticket = server.admission.admit(Source::of(peer))?;
+    let session = Session { peer, server: Arc::clone(server) };
+    connections.spawn(async move {
+        connection::run(stream, session).await;
+        drop(ticket);
+    });
+    Ok(())
+}
+
+/// Says who was turned away, but not so often that a flood of them fills the log.
+#[derive(Default)]
+struct TurnedAway {
+    said: Option<Instant>,
+    unsaid: u64,
+}
+
+impl TurnedAway {
+    fn note(&mut self, peer: SocketAddr, full: Full) {
+        if self.said.is_some_and(|said| said.elapsed() < COMPLAINT_INTERVAL) {
+            self.unsaid += 1;
+            return;
         }
-        Err(full) => tracing::warn!("{peer}: turned away: {full}"),
+        match std::mem::take(&mut self.unsaid) {
+            0 => tracing::warn!("{peer}: turned away: {full}"),
+            more => tracing::warn!("{peer}: turned away, and {more} before it: {full}"),
+        }
+        self.said = Some(Instant::now());
     }
 }
 

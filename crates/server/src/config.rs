@@ -44,9 +44,12 @@ pub struct Deadlines {
     pub write_stall: Duration,
     /// For the peer to close after its reply.
     pub close: Duration,
+    /// Between two bytes of a classic header whose MD5 is still being computed; well below the 10 s after which
+    /// a client written from the document gives up.
+    pub drip: Duration,
     /// For the next request in a session that has nothing to do.
     pub idle: Duration,
-    /// Longest time without a sign of life to a peer that waits.
+    /// Longest time without a sign of life to a peer that waits for an answer.
     pub heartbeat: Duration,
 }
 
@@ -78,6 +81,7 @@ impl Default for Deadlines {
             request: Duration::from_secs(10),
             write_stall: Duration::from_mins(1),
             close: Duration::from_secs(5),
+            drip: Duration::from_secs(5),
             idle: Duration::from_mins(2),
             heartbeat: Duration::from_secs(3),
         }

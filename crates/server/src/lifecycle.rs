@@ -104,6 +104,7 @@ pub async fn run(
     accepting.wait().await;
     connections.close();
     drain(&server, &connections, config.grace).await;
+    server.service.close();
     Ok(())
 }
 

@@ -55,6 +55,11 @@ impl Service {
     pub(crate) async fn md5(&self, file: &LocalFile) -> Result<Md5Digest, DigestError> {
         self.digester.md5(file).await
     }
+
+    /// Ends what goes on without anybody waiting for it.
+    pub(crate) fn close(&self) {
+        self.digester.close();
+    }
 }
 
 impl PiecedFile {

@@ -24,6 +24,7 @@ const ABANDONED_AFTER: Duration = Duration::from_mins(10);
 pub struct Digester {
     hash_store: Option<Arc<HashStore>>,
     workers: Semaphore,
+    closed: AtomicBool,
     abandoned_after: Duration,
     jobs: Mutex<HashMap<Version, Arc<Job>>>,
 }
@@ -63,7 +64,13 @@ impl Digester {
         workers: usize,
     ) -> Arc<Self> {
         let workers = Semaphore::new(workers.max(1));
-        Arc::new(Self { hash_store, workers, abandoned_after, jobs: Mutex::default() })
+        Arc::new(Self {
+            hash_store,
+            workers,
+            closed: AtomicBool::new(false),
+            abandoned_after,
+            jobs: Mutex::default(),
+        })
     }
 
     /// The MD5 of the version that was opened. Dropping the future leaves the hashing to the others who
@@ -73,6 +80,13 @@ impl Digester {
         let outcome =
             outcome.wait_for(Option::is_some).await.map_err(|_| DigestError::Abandoned)?;
         outcome.clone().unwrap_or(Err(DigestError::Abandoned))
+    }
+
+    /// Ends all hashing, soon: who still waits is told that it was given up. Without this, a runtime that is
+    /// shut down would wait for the hashing.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+        self.workers.close();
     }
 
     /// Waits at the job of this version, which is begun if there is none.
@@ -107,7 +121,6 @@ impl Digester {
     ) -> Result<Md5Digest, DigestError> {
         let stop = Arc::new(AtomicBool::new(false));
         let computing = async {
-            // The semaphore is never closed; were it, nothing would be computed.
             let _worker = self.workers.acquire().await.map_err(|_| DigestError::Abandoned)?;
             let (this, file, stop) = (Arc::clone(self), file.clone(), Arc::clone(&stop));
             spawn_blocking(move || this.compute(&file, &stop)).await.map_err(io::Error::from)?
@@ -125,7 +138,11 @@ impl Digester {
     fn compute(&self, file: &LocalFile, stop: &AtomicBool) -> Result<Md5Digest, DigestError> {
         let began = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let pace = || {
-            if stop.load(Ordering::Relaxed) { Pace::Stop } else { Pace::GoOn }
+            if stop.load(Ordering::Relaxed) || self.closed.load(Ordering::Relaxed) {
+                Pace::Stop
+            } else {
+                Pace::GoOn
+            }
         };
         let md5 = md5_of(&file.file, pace)?.ok_or(DigestError::Abandoned)?;
         if !file.is_unchanged()? {
@@ -231,6 +248,20 @@ mod tests {
         assert_eq!(new_digester().md5(&file).await.unwrap(), md5);
         assert_eq!(remembered(&file), Some(md5));
         assert_eq!(new_digester().md5(&file).await.unwrap(), md5);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_closed_digester_hashes_nothing() {
+        let (_folder, file) = folder_with(b"content");
+        let digester = Digester::new(None, 1);
+        let busy = digester.workers.acquire().await.unwrap();
+        let mut waiting = digester.join_job(&file);
+        digester.close();
+        drop(busy);
+        let outcome = waiting.wait_for(Option::is_some).await.unwrap().clone();
+        assert!(matches!(outcome, Some(Err(DigestError::Abandoned))));
+        let error = digester.md5(&file).await.unwrap_err();
+        assert!(matches!(error, DigestError::Abandoned), "{error}");
     }
 
     #[tokio::test(flavor = "multi_thread")]

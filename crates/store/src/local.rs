@@ -62,6 +62,10 @@ pub enum OpenError {
     /// A folder, FIFO, socket or device.
     #[error("not a regular file but {0}")]
     NotAFile(&'static str),
+    /// The system cannot open it for now, whatever it is: descriptors or memory are short, or the name kept
+    /// being replaced. Trying again may help.
+    #[error("cannot be opened for now: {0}")]
+    Unavailable(io::Error),
     /// The system refused.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -90,13 +94,16 @@ impl LocalRoot {
                 return Ok(LocalFile { file: Arc::new(file), version });
             }
         }
-        Err(OpenError::Io(Errno::AGAIN.into()))
+        Err(OpenError::Unavailable(Errno::AGAIN.into()))
     }
 
     fn open_beneath(&self, name: &RemoteName, flags: OFlags) -> Result<OwnedFd, OpenError> {
         open_beneath(self.folder.as_fd(), name, flags, self.links).map_err(|errno| match errno {
             Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG => OpenError::NotFound,
             Errno::LOOP | Errno::XDEV => OpenError::SymbolicLink,
+            Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::AGAIN => {
+                OpenError::Unavailable(errno.into())
+            }
             other => OpenError::Io(other.into()),
         })
     }

@@ -1,7 +1,7 @@
 //! The classic protocol's server side (PROTOCOL.md, "The classic protocol").
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -18,10 +18,6 @@ use towline_store::local::{LocalFile, OpenError};
 
 use crate::connection::Session;
 use crate::transfers::Transfer;
-
-/// A byte of the header goes out this often while the MD5 is being computed: half of the 10 s after which a
-/// client written from the document gives up.
-const DRIP_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Content that is sent between two looks at whether the file is still the same.
 const UNCHECKED_BYTES_MAX: u64 = 64 * 1_024 * 1_024;
@@ -54,6 +50,7 @@ impl ClassicError {
     fn refusal(&self) -> Option<String> {
         match self {
             Self::Request(error) => Some(format!("Bad request: {error}")),
+            Self::Open { source: OpenError::Unavailable(_), .. } => None,
             // Whatever is not served looks the same from outside.
             Self::Open { name, .. } => Some(format!("File not found: {name}")),
             _ => None,
@@ -148,7 +145,7 @@ async fn send_header(
     let md5 = loop {
         tokio::select! {
             md5 = &mut computing => break md5,
-            () = sleep(DRIP_INTERVAL), if dripped < known.len() => {
+            () = sleep(session.server.deadlines.drip), if dripped < known.len() => {
                 write(stream, session, &known[dripped..=dripped]).await?;
                 dripped += 1;
             }

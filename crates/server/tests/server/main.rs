@@ -1,0 +1,14 @@
+//! The server's promises, each driven through `towline_server::run` over loopback.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "tests make the files that are served, and may fail anywhere"
+)]
+
+mod changes;
+mod confinement;
+mod exhaustion;
+mod one_port;
+mod parsing;
+mod shutdown;
+mod support;
