@@ -78,7 +78,9 @@ impl From<DownloadError> for Failure {
             AttemptError::Refused(_) => Exit::NotFound,
             AttemptError::Mismatch { .. } | AttemptError::WrongName(_) => Exit::Integrity,
             AttemptError::Stage(StageError::Busy(_)) => Exit::TargetBusy,
-            AttemptError::Stage(StageError::TargetIsFolder(_)) => Exit::TargetExists,
+            AttemptError::Stage(StageError::TargetIsFolder(_) | StageError::TargetExists(_)) => {
+                Exit::TargetExists
+            }
             AttemptError::Stage(_) => Exit::LocalDisk,
             _ => Exit::Network,
         };

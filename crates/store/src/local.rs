@@ -128,10 +128,9 @@ impl LocalFile {
         (range.start..hole.clamp(range.start + 1, range.end), Extent::Content)
     }
 
-    /// Whether the file has fewer blocks than its size needs.
-    pub fn is_sparse(&self) -> io::Result<bool> {
-        let metadata = self.file.metadata()?;
-        Ok(metadata.blocks().saturating_mul(BLOCK_BYTES) < metadata.len())
+    /// Bytes that the file takes on the disk: fewer than its size where it has holes.
+    pub fn stored_bytes(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.blocks().saturating_mul(BLOCK_BYTES))
     }
 
     /// Whether the file still is the version that was opened.
@@ -215,7 +214,7 @@ mod tests {
         writer.write_all_at(&[1; 4_096], 4 << 20).unwrap();
         let root = LocalRoot::open(folder.path(), Links::Refuse).unwrap();
         let file = root.open_file(&name("file")).unwrap();
-        assert!(file.is_sparse().unwrap());
+        assert!(file.stored_bytes().unwrap() < file.version.size);
         let (hole, content) = (file.extent(0..8 << 20), file.extent(4 << 20..8 << 20));
         assert_eq!(hole, (0..4 << 20, Extent::Hole));
         assert_eq!(content, ((4 << 20)..(4 << 20) + 4_096, Extent::Content));

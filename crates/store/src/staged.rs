@@ -10,8 +10,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags};
-use rustix::fs::{flock, fstat, fstatvfs, fsync, openat, renameat, statat, unlinkat};
+use rustix::fs::unlinkat;
+use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags};
+use rustix::fs::{flock, fstat, fstatvfs, fsync, linkat, openat, renameat, renameat_with, statat};
 use rustix::io::Errno;
 use towline_proto::name::{RemoteName, part_name};
 
@@ -19,6 +20,14 @@ use crate::folders::{NewFolders, sync_folder};
 
 /// How often taking the unfinished file is tried again while another process finishes with it.
 const RACES_MAX: usize = 100;
+
+/// Permissions of new files, before the user's mask.
+const NEW_FILE_MODE: Mode = Mode::RUSR
+    .union(Mode::WUSR)
+    .union(Mode::RGRP)
+    .union(Mode::WGRP)
+    .union(Mode::ROTH)
+    .union(Mode::WOTH);
 
 /// Whether a published file outlives a power cut.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,8 +39,25 @@ pub enum Durability {
     Unsynced,
 }
 
-/// An unfinished file, locked against other processes. Unless it is published, it is removed when dropped,
-/// with the folders that were made for it.
+/// What becomes of a transfer that does not end well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leftovers {
+    /// It is removed, with the folders that were made for it; what a dead one left is emptied.
+    Discard,
+    /// It is kept for another process to go on with.
+    Keep,
+}
+
+/// What becomes of a file that has the final name already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Existing {
+    /// It is replaced.
+    Replace,
+    /// It stays, and publishing fails.
+    Refuse,
+}
+
+/// An unfinished file, locked against other processes.
 #[derive(Debug)]
 pub struct Staged {
     target: PathBuf,
@@ -40,7 +66,7 @@ pub struct Staged {
     part_name: Vec<u8>,
     file: Arc<File>,
     new_folders: NewFolders,
-    published: bool,
+    leftovers: Leftovers,
 }
 
 /// Why a file could not be received.
@@ -55,6 +81,9 @@ pub enum StageError {
         /// The system's reason.
         source: io::Error,
     },
+    /// The final name is taken, and may not be replaced.
+    #[error("{} exists already", .0.display())]
+    TargetExists(PathBuf),
     /// Another process is receiving the same file.
     #[error("{} is being received by another transfer; wait for it to end", .0.display())]
     Busy(PathBuf),
@@ -84,9 +113,13 @@ pub enum StageError {
 }
 
 impl Staged {
-    /// Begins `base/name`, making the folders that are missing. Below `base`, no link is followed. What an
-    /// earlier, dead transfer left behind is taken over and emptied. Blocks.
-    pub fn create(base: &Path, name: &RemoteName) -> Result<Self, StageError> {
+    /// Begins `base/name`, or goes on with what an earlier, dead transfer left of it, making the folders that
+    /// are missing. Below `base`, no link is followed. Blocks.
+    pub fn create(
+        base: &Path,
+        name: &RemoteName,
+        leftovers: Leftovers,
+    ) -> Result<Self, StageError> {
         let mut new_folders = NewFolders::default();
         let (folder, folder_path) = new_folders
             .open(base, name)
@@ -96,20 +129,37 @@ impl Staged {
         if is_folder(&folder, &file_name) {
             return Err(StageError::TargetIsFolder(target));
         }
-        let hash = blake3::hash(&file_name).to_hex();
-        let part_name = part_name(&file_name, &hash[..16]);
+        let part_name = part_name_of(&file_name);
         let file = take_part(&folder, &part_name)
             .map_err(|source| StageError::File { step: "create", path: target.clone(), source })?
             .ok_or_else(|| StageError::Busy(target.clone()))?;
-        Ok(Self {
+        if leftovers == Leftovers::Keep {
+            new_folders.keep();
+        }
+        let staged = Self {
             target,
             folder,
             file_name,
             part_name,
             file: Arc::new(file),
             new_folders,
-            published: false,
-        })
+            leftovers,
+        };
+        if leftovers == Leftovers::Discard {
+            staged.restart()?;
+        }
+        Ok(staged)
+    }
+
+    /// The notes beside the file, for whoever goes on with it. Locked by the file's own lock.
+    pub fn open_journal(&self) -> Result<File, StageError> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let journal = openat(&self.folder, &self.journal_name()[..], flags, NEW_FILE_MODE);
+        journal.map(File::from).map_err(|errno| self.failed("note the progress of", errno))
+    }
+
+    fn journal_name(&self) -> Vec<u8> {
+        part_name_of(&[&self.file_name, &b".journal"[..]].concat())
     }
 
     /// The file to write into; empty at first.
@@ -142,14 +192,18 @@ impl Staged {
         StageError::File { step: "write", path: self.target.clone(), source }
     }
 
-    /// Gives the file its final name, replacing what has it. Blocks until that is as durable as asked for.
-    pub fn publish(mut self, durability: Durability) -> Result<PathBuf, StageError> {
+    /// Gives the file its final name. Blocks until that is as durable as asked for.
+    pub fn publish(
+        mut self,
+        existing: Existing,
+        durability: Durability,
+    ) -> Result<PathBuf, StageError> {
         if durability == Durability::Synced {
             fsync(&self.file).map_err(|errno| self.failed("sync", errno))?;
         }
-        renameat(&self.folder, &self.part_name[..], &self.folder, &self.file_name[..])
-            .map_err(|errno| self.failed("rename the finished", errno))?;
-        self.published = true;
+        self.rename(existing)?;
+        let _ = unlinkat(&self.folder, &self.journal_name()[..], AtFlags::empty());
+        self.leftovers = Leftovers::Keep;
         self.new_folders.keep();
         if durability == Durability::Synced {
             sync_folder(&self.folder)
@@ -159,6 +213,28 @@ impl Staged {
         Ok(self.target.clone())
     }
 
+    fn rename(&self, existing: Existing) -> Result<(), StageError> {
+        let (part, name) = (&self.part_name[..], &self.file_name[..]);
+        let renamed = match existing {
+            Existing::Replace => renameat(&self.folder, part, &self.folder, name),
+            Existing::Refuse => {
+                let flags = RenameFlags::NOREPLACE;
+                match renameat_with(&self.folder, part, &self.folder, name, flags) {
+                    // This file system cannot do it in one step; a link does not replace either.
+                    Err(Errno::INVAL | Errno::NOSYS) => {
+                        linkat(&self.folder, part, &self.folder, name, AtFlags::empty())
+                            .and_then(|()| unlinkat(&self.folder, part, AtFlags::empty()))
+                    }
+                    result => result,
+                }
+            }
+        };
+        renamed.map_err(|errno| match errno {
+            Errno::EXIST => StageError::TargetExists(self.target.clone()),
+            errno => self.failed("rename the finished", errno),
+        })
+    }
+
     fn failed(&self, step: &'static str, errno: Errno) -> StageError {
         StageError::File { step, path: self.target.clone(), source: errno.into() }
     }
@@ -166,7 +242,7 @@ impl Staged {
 
 impl Drop for Staged {
     fn drop(&mut self) {
-        if !self.published {
+        if self.leftovers == Leftovers::Discard {
             // Removed while it is still locked, so that nobody else has begun to use it.
             let _ = unlinkat(&self.folder, &self.part_name[..], AtFlags::empty());
         }
@@ -178,13 +254,18 @@ fn is_folder(folder: &OwnedFd, name: &[u8]) -> bool {
         .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_dir())
 }
 
-/// Opens, locks and empties the unfinished file; `None` if another process has it.
+/// The name under which a file is received; the hash tells names apart that are too long for it.
+fn part_name_of(file_name: &[u8]) -> Vec<u8> {
+    let hash = blake3::hash(file_name).to_hex();
+    part_name(file_name, &hash[..16])
+}
+
+/// Opens and locks the unfinished file; `None` if another process has it.
 fn take_part(folder: &OwnedFd, part_name: &[u8]) -> io::Result<Option<File>> {
     let flags =
         OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::WGRP | Mode::ROTH | Mode::WOTH;
     for _ in 0..RACES_MAX {
-        let part = openat(folder, part_name, flags, mode)?;
+        let part = openat(folder, part_name, flags, NEW_FILE_MODE)?;
         match flock(&part, FlockOperation::NonBlockingLockExclusive) {
             Err(Errno::WOULDBLOCK) => return Ok(None),
             result => result?,
@@ -198,9 +279,7 @@ fn take_part(folder: &OwnedFd, part_name: &[u8]) -> io::Result<Option<File>> {
         // Its last owner may have renamed or removed it between our opening and our locking it.
         match statat(folder, part_name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(named) if (named.st_dev, named.st_ino) == (stat.st_dev, stat.st_ino) => {
-                let file = File::from(part);
-                file.set_len(0)?;
-                return Ok(Some(file));
+                return Ok(Some(File::from(part)));
             }
             Ok(_) | Err(Errno::NOENT) => {}
             Err(errno) => return Err(errno.into()),
@@ -217,10 +296,10 @@ mod tests {
 
     use towline_proto::name::RemoteName;
 
-    use super::{Durability, StageError, Staged};
+    use super::{Durability, Existing, Leftovers, StageError, Staged};
 
     fn create(base: &Path, name: &str) -> Result<Staged, StageError> {
-        Staged::create(base, &RemoteName::parse(name.as_bytes()).unwrap())
+        Staged::create(base, &RemoteName::parse(name.as_bytes()).unwrap(), Leftovers::Discard)
     }
 
     fn names(folder: &Path) -> Vec<String> {
@@ -239,7 +318,7 @@ mod tests {
         let staged = create(&base, "a/b/file").unwrap();
         staged.file().as_ref().write_all(b"content").unwrap();
         assert_eq!(names(&base.join("a/b")), [".file.towline-part"]);
-        let path = staged.publish(Durability::Synced).unwrap();
+        let path = staged.publish(Existing::Replace, Durability::Synced).unwrap();
         assert_eq!(path, base.join("a/b/file"));
         assert_eq!(std::fs::read(path).unwrap(), b"content");
         assert_eq!(names(&base.join("a/b")), ["file"]);
@@ -273,6 +352,32 @@ mod tests {
     }
 
     #[test]
+    fn a_resumable_transfer_leaves_its_bytes_and_notes_and_takes_them_up_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let name = RemoteName::parse(b"new/file").unwrap();
+        let resume = || Staged::create(folder.path(), &name, Leftovers::Keep).unwrap();
+        let staged = resume();
+        staged.file().as_ref().write_all(b"some").unwrap();
+        staged.open_journal().unwrap().write_all(b"notes").unwrap();
+        drop(staged);
+        let staged = resume();
+        assert_eq!(staged.file().metadata().unwrap().len(), 4);
+        assert_eq!(staged.open_journal().unwrap().metadata().unwrap().len(), 5);
+        staged.publish(Existing::Refuse, Durability::Synced).unwrap();
+        assert_eq!(names(&folder.path().join("new")), ["file"]);
+    }
+
+    #[test]
+    fn a_final_name_that_is_taken_is_not_replaced_unless_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("file"), "precious").unwrap();
+        let staged = create(folder.path(), "file").unwrap();
+        let refused = staged.publish(Existing::Refuse, Durability::Unsynced);
+        assert!(matches!(refused, Err(StageError::TargetExists(_))));
+        assert_eq!(std::fs::read(folder.path().join("file")).unwrap(), b"precious");
+    }
+
+    #[test]
     fn no_link_below_the_folder_is_followed() {
         let folder = tempfile::tempdir().unwrap();
         let (base, outside) = (folder.path().join("base"), folder.path().join("outside"));
@@ -293,7 +398,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("precious"), "precious").unwrap();
         symlink("precious", folder.path().join("file")).unwrap();
-        create(folder.path(), "file").unwrap().publish(Durability::Unsynced).unwrap();
+        create(folder.path(), "file")
+            .unwrap()
+            .publish(Existing::Replace, Durability::Unsynced)
+            .unwrap();
         assert_eq!(std::fs::read(folder.path().join("precious")).unwrap(), b"precious");
         assert!(std::fs::symlink_metadata(folder.path().join("file")).unwrap().is_file());
     }
@@ -312,7 +420,10 @@ mod tests {
     fn a_name_of_255_bytes_is_received() {
         let folder = tempfile::tempdir().unwrap();
         let name = "n".repeat(255);
-        create(folder.path(), &name).unwrap().publish(Durability::Unsynced).unwrap();
+        create(folder.path(), &name)
+            .unwrap()
+            .publish(Existing::Replace, Durability::Unsynced)
+            .unwrap();
         assert_eq!(names(folder.path()), [name]);
     }
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::spawn_blocking;
 use towline_proto::classic::Request;
-use towline_store::staged::{Durability, StageError, Staged};
+use towline_store::staged::{Durability, Existing, Leftovers, StageError, Staged};
 
 pub use self::attempt::{AttemptError, Phase};
 use crate::connect::Address;
@@ -134,11 +134,11 @@ async fn try_again_and_again(
 
 async fn stage(options: &Options) -> Result<Staged, AttemptError> {
     let (folder, name) = (options.folder.clone(), options.request.name().clone());
-    Ok(blocking(move || Staged::create(&folder, &name)).await?)
+    Ok(blocking(move || Staged::create(&folder, &name, Leftovers::Discard)).await?)
 }
 
 async fn publish(staged: Staged, durability: Durability) -> Result<PathBuf, AttemptError> {
-    Ok(blocking(move || staged.publish(durability)).await?)
+    Ok(blocking(move || staged.publish(Existing::Replace, durability)).await?)
 }
 
 /// Runs what waits for the disk where waiting is allowed.

@@ -57,6 +57,8 @@ pub struct Info {
     pub mode: u32,
     /// BLAKE3 of the content, where the server knows all the pieces' hashes.
     pub root: Option<blake3::Hash>,
+    /// Bytes that are stored and are no holes, about.
+    pub stored_bytes: u64,
 }
 
 /// What a server answers, content aside.
@@ -300,6 +302,7 @@ impl Answer {
                     modified_ns: info.modified_ns,
                     mode: info.mode,
                     root: info.root.map(|root| root.as_bytes().to_vec()),
+                    stored_bytes: info.stored_bytes,
                 };
                 control(Kind::Info, &message.encode_to_vec())
             }
@@ -326,7 +329,8 @@ impl Answer {
 }
 
 fn info(payload: &[u8]) -> Result<Info, MessageError> {
-    let wire::Info { version, size, modified_ns, mode, root } = Message::decode(payload)?;
+    let wire::Info { version, size, modified_ns, mode, root, stored_bytes } =
+        Message::decode(payload)?;
     let root = root.map(|root| root.as_slice().try_into().map(blake3::Hash::from_bytes));
     Ok(Info {
         version: Version::new(&version)?,
@@ -334,6 +338,7 @@ fn info(payload: &[u8]) -> Result<Info, MessageError> {
         modified_ns,
         mode,
         root: root.transpose().map_err(|_| MessageError::Hashes)?,
+        stored_bytes,
     })
 }
 
@@ -400,6 +405,7 @@ mod tests {
             modified_ns: -5,
             mode: 0o644,
             root: Some(blake3::hash(b"x")),
+            stored_bytes: 5,
         };
         for answer in [
             Answer::Info(Info { root: None, ..info.clone() }),

@@ -20,6 +20,8 @@ pub(super) struct Info {
     pub(super) mode: u32,
     #[prost(bytes = "vec", optional, tag = "5")]
     pub(super) root: Option<Vec<u8>>,
+    #[prost(uint64, tag = "6")]
+    pub(super) stored_bytes: u64,
 }
 
 /// `Run`

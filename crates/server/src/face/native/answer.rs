@@ -123,6 +123,7 @@ async fn describe(file: &PiecedFile) -> Result<Info, Failure> {
         modified_ns: file.file.version.modified_ns,
         mode: metadata.mode() & 0o777,
         root: file.root().await?,
+        stored_bytes: file.file.stored_bytes()?,
     })
 }
 
@@ -139,7 +140,7 @@ impl Fetch<'_> {
         runs: Vec<Range<u32>>,
         sender: &mut Sender<'_>,
     ) -> Result<(), Failure> {
-        let is_sparse = self.file.file.is_sparse()?;
+        let is_sparse = self.file.file.stored_bytes()? < self.file.geometry.file_bytes();
         for index in runs.into_iter().flatten() {
             if !self.wanted.is_wanted() {
                 return Ok(());
