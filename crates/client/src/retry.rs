@@ -23,6 +23,30 @@ impl Backoff {
     }
 }
 
+/// Spreads waits, so that many who failed together do not come back together.
+#[derive(Clone, Debug)]
+pub struct Jitter {
+    state: u64,
+}
+
+impl Jitter {
+    /// Draws from `seed`.
+    pub fn new(seed: u64) -> Self {
+        Self { state: seed }
+    }
+
+    /// A wait between half of `wait` and all of it.
+    pub fn apply(&mut self, wait: Duration) -> Duration {
+        // SplitMix64 (Steele, Lea and Flood, 2014): good enough to spread.
+        self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut drawn = self.state;
+        drawn = (drawn ^ (drawn >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        drawn = (drawn ^ (drawn >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        let share = u32::try_from((drawn ^ (drawn >> 31)) >> 54).unwrap_or_default();
+        wait / 2 + (wait / 2).saturating_mul(share) / 1_024
+    }
+}
+
 /// The document's: 1, 2, 4, 8, 16 and 32 s, so that a server started within 63 s is found.
 impl Default for Backoff {
     fn default() -> Self {
@@ -32,7 +56,7 @@ impl Default for Backoff {
 
 #[cfg(test)]
 mod tests {
-    use super::Backoff;
+    use super::{Backoff, Jitter};
     use std::time::Duration;
 
     #[test]
@@ -51,5 +75,15 @@ mod tests {
         assert_eq!(backoff.waits().count(), 2);
         let none = Backoff { retries: 0, ..Backoff::default() };
         assert_eq!(none.waits().count(), 0);
+    }
+
+    #[test]
+    fn jitter_keeps_between_half_the_wait_and_all_of_it_and_varies() {
+        let mut jitter = Jitter::new(1);
+        let wait = Duration::from_secs(8);
+        let drawn: Vec<_> = (0..1_000).map(|_| jitter.apply(wait)).collect();
+        assert!(drawn.iter().all(|drawn| (wait / 2..=wait).contains(drawn)));
+        assert!(drawn.iter().min().unwrap() < &(wait * 9 / 16));
+        assert!(drawn.iter().max().unwrap() > &(wait * 15 / 16));
     }
 }

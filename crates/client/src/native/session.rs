@@ -1,0 +1,212 @@
+//! One connection that speaks the native protocol: requests go out, frames come in.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use towline_proto::escape::Escaped;
+use towline_proto::limits::HASHES_MAX;
+use towline_proto::name::RemoteName;
+use towline_proto::native::frame::{FrameError, HEADER_BYTES, Header, Kind};
+use towline_proto::native::message::{
+    Answer, ErrorCode, Info, MessageError, Refusal, Request, Version,
+};
+use towline_proto::native::preface::{PREFACE_BYTES, Preface, PrefaceError};
+use towline_proto::piece::PieceHash;
+
+use crate::connect::{Address, ConnectError, connect};
+
+/// A connection whose prefaces are exchanged.
+#[derive(Debug)]
+pub(super) struct Session {
+    stream: TcpStream,
+    silence_max: Duration,
+}
+
+/// What comes next from the server.
+#[derive(Debug)]
+pub(super) enum Frame {
+    /// This many bytes of content, to be read with [`Session::read_content`].
+    Content(usize),
+    /// A message.
+    Answer(Answer),
+}
+
+/// Why a session is of no more use.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SessionError {
+    /// The server was not reached.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// Nothing came for too long.
+    #[error("the server was silent for {0:?}")]
+    Silent(Duration),
+    /// The server closed the connection.
+    #[error("the server closed the connection")]
+    Closed,
+    /// The connection broke.
+    #[error("the connection broke: {0}")]
+    Broken(io::Error),
+    /// The server's first bytes are not those of this protocol.
+    #[error("{0}")]
+    Preface(#[from] PrefaceError),
+    /// A frame is damaged or malformed.
+    #[error("{0}")]
+    Frame(#[from] FrameError),
+    /// A message is malformed.
+    #[error("{0}")]
+    Message(#[from] MessageError),
+    /// A frame that was not asked for.
+    #[error("the server answered something else than was asked for")]
+    OutOfPlace,
+    /// The server refused the request.
+    #[error("the server answered: {}", Escaped(.0.text.as_bytes()))]
+    Refused(Refusal),
+}
+
+impl SessionError {
+    /// Whether another session can do better: all but a refusal that says otherwise.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Refused(refusal) => refusal.retry,
+            Self::Preface(error) => {
+                !matches!(error, PrefaceError::Version(_) | PrefaceError::Capabilities(_))
+            }
+            _ => true,
+        }
+    }
+
+    /// Whether the file is not the version any more that was asked for.
+    pub fn is_changed(&self) -> bool {
+        matches!(self, Self::Refused(refusal) if refusal.code == ErrorCode::Changed)
+    }
+}
+
+impl From<io::Error> for SessionError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => Self::Closed,
+            _ => Self::Broken(error),
+        }
+    }
+}
+
+impl Session {
+    /// Connects and asks what `name` is; the preface goes out together with the question.
+    pub(super) async fn open(
+        address: &Address,
+        name: &RemoteName,
+        silence_max: Duration,
+    ) -> Result<(Self, Info), SessionError> {
+        let mut stream = connect(address, silence_max).await?;
+        stream.set_nodelay(true)?;
+        let stat = Request::Stat { name: name.clone() };
+        let greeting = [&Preface::OURS.encode()[..], &stat.encode()].concat();
+        within(silence_max, stream.write_all(&greeting)).await?;
+        let mut session = Self { stream, silence_max };
+        let mut preface = [0; PREFACE_BYTES];
+        session.read_exact(&mut preface).await?;
+        Preface::decode(&preface)?;
+        match session.next().await? {
+            Frame::Answer(Answer::Info(info)) => Ok((session, info)),
+            other => Err(other.into_error()),
+        }
+    }
+
+    /// Sends a request.
+    pub(super) async fn ask(&mut self, request: &Request) -> Result<(), SessionError> {
+        within(self.silence_max, self.stream.write_all(&request.encode())).await
+    }
+
+    /// The next frame that is no heartbeat.
+    pub(super) async fn next(&mut self) -> Result<Frame, SessionError> {
+        loop {
+            let mut header = [0; HEADER_BYTES];
+            self.read_exact(&mut header).await?;
+            let header = Header::decode(&header)?;
+            if header.kind == Kind::Data {
+                return Ok(Frame::Content(header.length));
+            }
+            let mut payload = vec![0; header.length];
+            self.read_exact(&mut payload).await?;
+            header.check(&payload)?;
+            match Answer::decode(header.kind, &payload)? {
+                Answer::Heartbeat => {}
+                answer => return Ok(Frame::Answer(answer)),
+            }
+        }
+    }
+
+    /// Reads some bytes of content into the free space of `buffer`, at most `length`; tells how many.
+    pub(super) async fn read_content(
+        &mut self,
+        buffer: &mut Vec<u8>,
+        length: usize,
+    ) -> Result<usize, SessionError> {
+        let mut limited = (&mut self.stream).take(length as u64);
+        match within(self.silence_max, limited.read_buf(buffer)).await? {
+            0 => Err(SessionError::Closed),
+            read => Ok(read),
+        }
+    }
+
+    /// The hashes of all of `count` pieces of a version.
+    pub(super) async fn hashes(
+        &mut self,
+        name: &RemoteName,
+        version: &Version,
+        count: u32,
+    ) -> Result<Vec<PieceHash>, SessionError> {
+        let mut all = Vec::new();
+        let mut first = 0;
+        while first < count {
+            let pieces = first..count.min(first + HASHES_MAX);
+            let (name, version) = (name.clone(), version.clone());
+            self.ask(&Request::Hashes { name, version, pieces: pieces.clone() }).await?;
+            match self.next().await? {
+                Frame::Answer(Answer::HashList { first, hashes })
+                    if first == pieces.start && hashes.len() == pieces.len() =>
+                {
+                    all.extend(hashes);
+                }
+                other => return Err(other.into_error()),
+            }
+            first = pieces.end;
+        }
+        Ok(all)
+    }
+
+    /// Fills `bytes`, patient as long as some come.
+    async fn read_exact(&mut self, mut bytes: &mut [u8]) -> Result<(), SessionError> {
+        while !bytes.is_empty() {
+            match within(self.silence_max, self.stream.read(bytes)).await? {
+                0 => return Err(SessionError::Closed),
+                read => bytes = &mut bytes[read..],
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Frame {
+    /// What it means that this came instead of what was asked for.
+    pub(super) fn into_error(self) -> SessionError {
+        match self {
+            Self::Answer(Answer::Error(refusal)) => SessionError::Refused(refusal),
+            _ => SessionError::OutOfPlace,
+        }
+    }
+}
+
+async fn within<T>(
+    silence_max: Duration,
+    step: impl Future<Output = io::Result<T>>,
+) -> Result<T, SessionError> {
+    match timeout(silence_max, step).await {
+        Ok(result) => Ok(result?),
+        Err(_) => Err(SessionError::Silent(silence_max)),
+    }
+}

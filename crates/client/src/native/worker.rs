@@ -1,0 +1,249 @@
+//! One place among the parallel connections: connects, fetches the runs that it is given, verifies each piece
+//! on arrival, and connects again when the connection dies.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use rustix::fs::{FallocateFlags, fallocate};
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+use towline_proto::limits::DATA_BYTES_MAX;
+use towline_proto::native::message::{Answer, Request, Version};
+use towline_proto::piece::{Geometry, PieceHash, PieceHasher};
+
+use super::Options;
+use super::session::{Frame, Session, SessionError};
+use crate::plan::WorkerId;
+use crate::retry::Jitter;
+
+/// Zeros for holes, hashed and if need be written this many at a time.
+const ZEROS: &[u8] = &[0; 64 * 1_024];
+
+/// What a worker tells whoever leads the transfer.
+#[derive(Debug)]
+pub(super) enum Report {
+    /// It is connected and has nothing to do.
+    Ready,
+    /// A piece came, was verified, and is written.
+    Arrived { index: u32, hash: PieceHash },
+    /// A piece came that is not what its hash says.
+    Damaged { index: u32 },
+    /// It has come to the end of a run.
+    RunEnded,
+    /// The connection is lost; it connects again after a wait, or gives up where there is none.
+    Lost { error: SessionError, wait: Option<Duration> },
+    /// The local file cannot be written.
+    WriteFailed(io::Error),
+}
+
+/// What all the workers of a transfer share.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) options: Options,
+    pub(super) version: Version,
+    pub(super) geometry: Geometry,
+    pub(super) file: Arc<File>,
+    /// Bytes of content that came over all connections, for the progress display.
+    pub(super) received_bytes: AtomicU64,
+    pub(super) limit: crate::throttle::SharedThrottle,
+}
+
+/// Why a worker stops.
+enum Stop {
+    Session(SessionError),
+    Write(io::Error),
+    /// Whoever leads the transfer is gone.
+    Abandoned,
+}
+
+impl From<SessionError> for Stop {
+    fn from(error: SessionError) -> Self {
+        Self::Session(error)
+    }
+}
+
+/// A worker's own state.
+pub(super) struct Worker {
+    pub(super) id: WorkerId,
+    pub(super) job: Arc<Job>,
+    pub(super) runs: mpsc::Receiver<Range<u32>>,
+    pub(super) reports: mpsc::Sender<(WorkerId, Report)>,
+}
+
+impl Worker {
+    /// Works until the transfer is over or its retries are used up. A connection that is already open serves
+    /// first.
+    pub(super) async fn run(mut self, mut open: Option<Session>) {
+        let mut waits = self.job.options.backoff.waits();
+        let mut jitter = Jitter::new(u64::from(self.id.0));
+        loop {
+            let mut progressed = false;
+            let stop = self.work(open.take(), &mut progressed).await;
+            if progressed {
+                waits = self.job.options.backoff.waits();
+            }
+            let report = match stop {
+                Stop::Abandoned => return,
+                Stop::Write(error) => Report::WriteFailed(error),
+                Stop::Session(error) => {
+                    let wait = waits.next().filter(|_| error.is_retryable());
+                    Report::Lost { error, wait: wait.map(|wait| jitter.apply(wait)) }
+                }
+            };
+            let wait = if let Report::Lost { wait, .. } = &report { *wait } else { None };
+            // Runs that were given to the lost connection go back to the plan, with whoever leads.
+            while self.runs.try_recv().is_ok() {}
+            if self.reports.send((self.id, report)).await.is_err() {
+                return;
+            }
+            let Some(wait) = wait else { return };
+            sleep(wait).await;
+        }
+    }
+
+    async fn work(&mut self, open: Option<Session>, progressed: &mut bool) -> Stop {
+        match self.serve_runs(open, progressed).await {
+            Ok(()) => Stop::Abandoned,
+            Err(stop) => stop,
+        }
+    }
+
+    /// Fetches run after run; the next is asked for before the one at hand has come.
+    async fn serve_runs(
+        &mut self,
+        open: Option<Session>,
+        progressed: &mut bool,
+    ) -> Result<(), Stop> {
+        let options = &self.job.options;
+        let mut session = match open {
+            Some(session) => session,
+            None => {
+                let opening = Session::open(&options.address, &options.name, options.silence_max);
+                opening.await?.0
+            }
+        };
+        self.report(Report::Ready).await?;
+        let mut asked = VecDeque::new();
+        let mut buffer = Vec::with_capacity(DATA_BYTES_MAX);
+        loop {
+            while let Ok(run) = self.runs.try_recv() {
+                asked.push_back(self.ask(&mut session, run).await?);
+            }
+            if asked.is_empty() {
+                let Some(run) = self.runs.recv().await else { return Ok(()) };
+                asked.push_back(self.ask(&mut session, run).await?);
+            }
+            let Some(run) = asked.pop_front() else { continue };
+            for index in run {
+                self.receive_piece(&mut session, index, &mut buffer).await?;
+                *progressed = true;
+            }
+            match session.next().await? {
+                Frame::Answer(Answer::Done) => self.report(Report::RunEnded).await?,
+                other => return Err(other.into_error().into()),
+            }
+        }
+    }
+
+    async fn ask(&self, session: &mut Session, run: Range<u32>) -> Result<Range<u32>, Stop> {
+        let (name, version) = (self.job.options.name.clone(), self.job.version.clone());
+        session.ask(&Request::Fetch { name, version, runs: vec![run.clone()] }).await?;
+        Ok(run)
+    }
+
+    /// Receives one piece: hashed and written as it comes, and told only when its hash is right.
+    async fn receive_piece(
+        &self,
+        session: &mut Session,
+        index: u32,
+        buffer: &mut Vec<u8>,
+    ) -> Result<(), Stop> {
+        let geometry = self.job.geometry;
+        let (Some(bytes), Some(mut hasher)) =
+            (geometry.piece(index), PieceHasher::new(geometry, index))
+        else {
+            return Err(SessionError::OutOfPlace.into());
+        };
+        loop {
+            let offset = bytes.end - hasher.left();
+            match session.next().await? {
+                Frame::Content(length) if length as u64 <= hasher.left() => {
+                    self.receive_content(session, buffer, length).await?;
+                    hasher.update(buffer);
+                    self.job.file.write_all_at(buffer, offset).map_err(Stop::Write)?;
+                }
+                Frame::Answer(Answer::Hole { bytes }) if bytes <= hasher.left() => {
+                    self.make_hole(offset, bytes).map_err(Stop::Write)?;
+                    hash_zeros(&mut hasher, bytes);
+                }
+                Frame::Answer(Answer::Piece { index: ended, hash })
+                    if ended == index && hasher.left() == 0 =>
+                {
+                    return self.report(judge(&hasher, index, hash)).await;
+                }
+                other => return Err(other.into_error().into()),
+            }
+        }
+    }
+
+    async fn receive_content(
+        &self,
+        session: &mut Session,
+        buffer: &mut Vec<u8>,
+        length: usize,
+    ) -> Result<(), Stop> {
+        buffer.clear();
+        while buffer.len() < length {
+            let read = session.read_content(buffer, length - buffer.len()).await?;
+            self.job.received_bytes.fetch_add(read as u64, Ordering::Relaxed);
+            self.job.limit.take(read as u64).await;
+        }
+        Ok(())
+    }
+
+    /// Makes a range of the file read as zeros: without a block where the file system can.
+    fn make_hole(&self, offset: u64, bytes: u64) -> io::Result<()> {
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        if fallocate(&*self.job.file, flags, offset, bytes).is_ok() {
+            return Ok(());
+        }
+        let mut done = 0;
+        while done < bytes {
+            let zeros = part_of_zeros(bytes - done);
+            self.job.file.write_all_at(zeros, offset + done)?;
+            done += zeros.len() as u64;
+        }
+        Ok(())
+    }
+
+    async fn report(&self, report: Report) -> Result<(), Stop> {
+        self.reports.send((self.id, report)).await.map_err(|_| Stop::Abandoned)
+    }
+}
+
+fn judge(hasher: &PieceHasher, index: u32, declared: PieceHash) -> Report {
+    if hasher.finish() == Some(declared) {
+        Report::Arrived { index, hash: declared }
+    } else {
+        Report::Damaged { index }
+    }
+}
+
+fn hash_zeros(hasher: &mut PieceHasher, bytes: u64) {
+    let mut done = 0;
+    while done < bytes {
+        let zeros = part_of_zeros(bytes - done);
+        hasher.update(zeros);
+        done += zeros.len() as u64;
+    }
+}
+
+fn part_of_zeros(bytes: u64) -> &'static [u8] {
+    &ZEROS[..usize::try_from(bytes).unwrap_or(usize::MAX).min(ZEROS.len())]
+}
