@@ -3,4 +3,5 @@
 
 mod faults;
 mod hostile_server;
+mod local_disk;
 mod support;
