@@ -6,6 +6,7 @@
 //! | [`script`] | a peer that sends and expects exact bytes, as a server or as a client |
 //! | [`process`] | a server as a process of its own: its address, log lines, signals, exit status |
 //! | [`python`] | the document-written Python peers of `tests/peers` |
+//! | [`fuzz`] | what must hold for every input from a network |
 //! | [`tree`] | deterministic file contents of any size |
 //! | [`random`] | the seeded randomness under it all |
 //! | [`deadline`] | the bound on every wait |
@@ -16,6 +17,7 @@
 
 pub mod chaos;
 pub mod deadline;
+pub mod fuzz;
 pub mod process;
 pub mod python;
 pub mod random;

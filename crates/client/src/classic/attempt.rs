@@ -19,6 +19,9 @@ use super::receive::receive;
 use crate::connect::{ConnectError, connect};
 use crate::monitor::{Event, Monitor};
 
+/// Bytes of a foreign server's answer that are shown, beyond those that gave it away.
+const SAMPLE_BYTES: usize = 30;
+
 /// What the client was doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
@@ -139,7 +142,7 @@ async fn send_request(stream: &mut TcpStream, options: &Options) -> Result<(), A
 async fn read_header(stream: &mut TcpStream, options: &Options) -> Result<Header, AttemptError> {
     let mut bytes = Vec::new();
     loop {
-        match Reply::decode(&bytes)? {
+        match Reply::decode(&bytes).map_err(|error| error_with_sample(error, stream))? {
             Decoded::NeedMore(missing) => {
                 let read = bytes.len();
                 bytes.resize(read + missing, 0);
@@ -154,6 +157,16 @@ async fn read_header(stream: &mut TcpStream, options: &Options) -> Result<Header
             Decoded::Done(Reply::Refused) => return Err(read_refusal(stream, options).await),
         }
     }
+}
+
+/// Shows more of what a foreign server says, as far as it is already here: `SSH-2.0` tells more than `SS`.
+fn error_with_sample(error: ReplyError, stream: &TcpStream) -> ReplyError {
+    let ReplyError::NotClassic(mut first) = error else { return error };
+    let mut more = [0; SAMPLE_BYTES];
+    // Nothing more may have come yet; what is known is enough then.
+    let read = stream.try_read(&mut more).unwrap_or(0);
+    first.extend_from_slice(&more[..read]);
+    ReplyError::NotClassic(first)
 }
 
 /// Fills `bytes`; a server that sends them one by one, each in time, is waited for.
