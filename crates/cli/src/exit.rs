@@ -3,7 +3,9 @@
 use std::fmt;
 use std::process::ExitCode;
 
-use towline_client::classic::{AttemptError, DownloadError};
+use towline_client::classic::{self, AttemptError};
+use towline_client::native::{self, SessionError};
+use towline_proto::native::message::ErrorCode;
 use towline_store::staged::StageError;
 
 /// Every way a command ends that is not success, but for wrong arguments, which end in 2 before anything
@@ -15,6 +17,8 @@ pub(crate) enum Exit {
     Other = 1,
     /// What was asked for does not exist.
     NotFound = 3,
+    /// The server does not allow it.
+    Refused = 4,
     /// The network failed, and retries are used up.
     Network = 5,
     /// The bytes are not what they should be.
@@ -38,6 +42,7 @@ Exit codes:
   1    other failure
   2    wrong usage
   3    not found
+  4    refused: not allowed
   5    network failure, retries used up
   6    the content does not match its checksum
   7    local disk: full, failing, or not permitted
@@ -72,20 +77,44 @@ impl From<anyhow::Error> for Failure {
     }
 }
 
-impl From<DownloadError> for Failure {
-    fn from(error: DownloadError) -> Self {
+impl From<classic::DownloadError> for Failure {
+    fn from(error: classic::DownloadError) -> Self {
         let exit = match &error.source {
             AttemptError::Refused(_) => Exit::NotFound,
             AttemptError::Mismatch { .. } | AttemptError::WrongName(_) => Exit::Integrity,
-            AttemptError::Stage(StageError::Busy(_)) => Exit::TargetBusy,
-            AttemptError::Stage(StageError::TargetIsFolder(_) | StageError::TargetExists(_)) => {
-                Exit::TargetExists
-            }
-            AttemptError::Stage(_) => Exit::LocalDisk,
+            AttemptError::Stage(error) => exit_of_stage(error),
             _ => Exit::Network,
         };
         // The error's own text says its cause already.
         Self::new(exit, anyhow::anyhow!("{error}"))
+    }
+}
+
+impl From<native::DownloadError> for Failure {
+    fn from(error: native::DownloadError) -> Self {
+        let exit = match &error.failure {
+            native::Failure::Session { error: SessionError::Refused(refusal), .. } => {
+                match refusal.code {
+                    ErrorCode::NotFound => Exit::NotFound,
+                    ErrorCode::Denied => Exit::Refused,
+                    ErrorCode::Unsupported | ErrorCode::BadRequest => Exit::Other,
+                    _ => Exit::Network,
+                }
+            }
+            native::Failure::Session { .. } => Exit::Network,
+            native::Failure::Mismatch { .. } | native::Failure::Damaged(_) => Exit::Integrity,
+            native::Failure::Stage(error) => exit_of_stage(error),
+            _ => Exit::Other,
+        };
+        Self::new(exit, anyhow::anyhow!("{error}"))
+    }
+}
+
+fn exit_of_stage(error: &StageError) -> Exit {
+    match error {
+        StageError::Busy(_) => Exit::TargetBusy,
+        StageError::TargetIsFolder(_) | StageError::TargetExists(_) => Exit::TargetExists,
+        _ => Exit::LocalDisk,
     }
 }
 

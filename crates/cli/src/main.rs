@@ -8,6 +8,7 @@ mod options;
 mod output;
 mod progress;
 mod signals;
+mod url;
 
 use std::process::ExitCode;
 

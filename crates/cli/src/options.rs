@@ -30,6 +30,20 @@ pub(crate) fn buffer_size(text: &str) -> Result<usize, String> {
     usize::try_from(bytes).map_err(|error| error.to_string())
 }
 
+/// Bytes per second: a size; at least one byte.
+pub(crate) fn rate(text: &str) -> Result<u64, String> {
+    match size(text.strip_suffix("/s").unwrap_or(text))? {
+        0 => Err("a rate of nothing lets nothing through".into()),
+        rate => Ok(rate),
+    }
+}
+
+/// A BLAKE3 hash: `blake3:` and 64 hexadecimal digits.
+pub(crate) fn blake3(text: &str) -> Result<blake3::Hash, String> {
+    let digits = text.strip_prefix("blake3:").ok_or("write it as blake3:HEX")?;
+    digits.parse().map_err(|error| format!("not 64 hexadecimal digits: {error}"))
+}
+
 /// A duration: `30` or `2.5` are seconds, `500ms`, `1m 30s` and `1h` are as written.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     if let Ok(seconds) = text.parse() {
@@ -48,7 +62,7 @@ pub(crate) fn timeout(text: &str) -> Result<Duration, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{buffer_size, duration, size, timeout};
+    use super::{blake3, buffer_size, duration, rate, size, timeout};
     use std::time::Duration;
 
     #[test]
@@ -60,6 +74,15 @@ mod tests {
             assert!(size(bad).is_err(), "{bad}");
         }
         assert!(buffer_size("4096").is_ok() && buffer_size("0").is_err());
+    }
+
+    #[test]
+    fn rates_and_hashes_are_checked() {
+        assert_eq!(rate("10M/s"), Ok(10 << 20));
+        assert!(rate("0").is_err());
+        let hash = ::blake3::hash(b"x");
+        assert_eq!(blake3(&format!("blake3:{hash}")), Ok(hash));
+        assert!(blake3(&hash.to_string()).is_err() && blake3("blake3:12").is_err());
     }
 
     #[test]

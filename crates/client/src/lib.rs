@@ -6,5 +6,7 @@ pub mod classic;
 pub mod connect;
 pub mod journal;
 pub mod monitor;
+pub mod native;
 pub mod plan;
 pub mod retry;
+pub mod throttle;

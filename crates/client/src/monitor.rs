@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use towline_proto::digest::Md5Digest;
 
-use crate::classic::AttemptError;
 use crate::connect::Address;
 
 /// One thing that happened, in order.
@@ -29,18 +28,28 @@ pub enum Event<'a> {
     Started {
         /// Size of the file in bytes, as the server declares it.
         size: u64,
-        /// MD5, as the server declares it.
-        md5: Md5Digest,
+        /// MD5, where the server declares it.
+        md5: Option<Md5Digest>,
     },
     /// Bytes arrived.
     Received {
         /// How many, since the last such event.
         bytes: u64,
     },
-    /// The attempt failed and another follows, which begins the file again.
+    /// Bytes that were here from an earlier attempt were verified again.
+    Kept {
+        /// How many, since the last such event.
+        bytes: u64,
+    },
+    /// Bytes arrived damaged and will be fetched again.
+    Damaged {
+        /// How many, since the last such event.
+        bytes: u64,
+    },
+    /// An attempt failed and another follows.
     Retrying {
         /// What went wrong.
-        error: &'a AttemptError,
+        error: &'a dyn std::error::Error,
         /// The attempt that failed.
         attempt: u32,
         /// The wait before the next one.

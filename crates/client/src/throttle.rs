@@ -24,8 +24,7 @@ impl Throttle {
 
     /// Takes note that `bytes` went through at `now`, and tells how long to wait before more do.
     pub fn take(&mut self, bytes: u64, now: Duration) -> Duration {
-        let nanoseconds =
-            u128::from(bytes) * 1_000_000_000 / u128::from(self.bytes_per_s);
+        let nanoseconds = u128::from(bytes) * 1_000_000_000 / u128::from(self.bytes_per_s);
         let cost = Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX));
         self.paid_until = self.paid_until.max(now.saturating_sub(BURST)).saturating_add(cost);
         self.paid_until.saturating_sub(now)

@@ -213,6 +213,12 @@ impl Staged {
         Ok(self.target.clone())
     }
 
+    /// Removes the unfinished file and its notes: the transfer has nothing to bring.
+    pub fn discard(mut self) {
+        let _ = unlinkat(&self.folder, &self.journal_name()[..], AtFlags::empty());
+        self.leftovers = Leftovers::Discard;
+    }
+
     fn rename(&self, existing: Existing) -> Result<(), StageError> {
         let (part, name) = (&self.part_name[..], &self.file_name[..]);
         let renamed = match existing {

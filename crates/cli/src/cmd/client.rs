@@ -74,18 +74,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         console: LevelFilter::OFF,
         verbose: args.output.verbose,
     });
-    let json = args.output.json;
     let result = block_on(fetch(&args.output, args.options()));
     match &result {
         Ok(downloaded) => report(downloaded, args),
-        Err(failure) => {
-            tracing::error!("{failure}");
-            if json {
-                let exit = failure.exit as u8;
-                let error = failure.to_string();
-                output::event(json!({"event": "failed", "error": error, "exit": exit}));
-            }
-        }
+        Err(failure) => progress::tell_failure(failure, &args.output),
     }
     result.map(drop)
 }

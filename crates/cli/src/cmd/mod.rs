@@ -2,6 +2,7 @@
 
 pub(crate) mod client;
 pub(crate) mod demo;
+pub(crate) mod get;
 pub(crate) mod hash;
 pub(crate) mod serve;
 pub(crate) mod server;
@@ -20,6 +21,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Server(args) => server::run(args),
         Command::Client(args) => client::run(&args),
         Command::Serve(args) => serve::run(args),
+        Command::Get(args) => get::run(&args),
         Command::Hash(args) => hash::run(&args),
         Command::Demo(args) => demo::run(&args),
     }

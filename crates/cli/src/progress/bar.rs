@@ -46,6 +46,18 @@ impl Monitor for Bar {
                 self.bar.reset_eta();
             }
             Event::Received { bytes } => self.bar.inc(*bytes),
+            Event::Kept { bytes } => {
+                self.bar.inc(*bytes);
+                // What was here already says nothing about the rate.
+                self.bar.reset_eta();
+            }
+            Event::Damaged { bytes } => {
+                self.bar.set_position(self.bar.position().saturating_sub(*bytes));
+                self.say(format_args!(
+                    "{} came damaged and are fetched again",
+                    output::size(*bytes)
+                ));
+            }
             Event::Retrying { error, wait, discarded_bytes, .. } => {
                 self.bar.set_style(waiting_style());
                 self.bar.set_prefix(format!("trying again in {wait:?}"));

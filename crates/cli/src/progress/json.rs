@@ -16,12 +16,14 @@ pub(crate) const EVENTS: &str = "\
 With --json, standard output has one JSON object per line, told apart by `event`:
   connecting  address, attempt
   connected   peer
-  started     size (bytes), md5 (as declared)
-  progress    bytes, size; at most five times a second
+  started     size (bytes), md5 (as declared by a classic server, else null)
+  progress    bytes (arrived, or kept from before), size; at most five times a second
+  damaged     bytes; they are fetched again
   retrying    attempt, error, wait_s, discarded_bytes
   verified    md5
   published   path
-  done        path, size, attempts, seconds
+  done        path, size, seconds; from client: attempts; from get: blake3, received_bytes,
+              kept_bytes, repaired_bytes, lost_connections, up_to_date
   failed      error, exit (the exit code)";
 
 /// Prints events as they happen.
@@ -60,9 +62,11 @@ impl Monitor for Json {
             Event::Started { size, md5 } => {
                 let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
                 *progress = Progress { size: *size, ..Progress::default() };
-                json!({"event": "started", "size": size, "md5": md5.to_string()})
+                let md5 = md5.map(|md5| md5.to_string());
+                json!({"event": "started", "size": size, "md5": md5})
             }
-            Event::Received { bytes } => return self.count(*bytes),
+            Event::Received { bytes } | Event::Kept { bytes } => return self.count(*bytes),
+            Event::Damaged { bytes } => json!({"event": "damaged", "bytes": bytes}),
             Event::Retrying { error, attempt, wait, discarded_bytes } => json!({
                 "event": "retrying",
                 "attempt": attempt,

@@ -4,7 +4,6 @@ use std::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use towline_client::classic::AttemptError;
 use towline_client::monitor::{Event, Monitor};
 use towline_proto::milestones::Milestones;
 
@@ -59,7 +58,11 @@ impl Monitor for Lines {
                 let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
                 *progress = Progress::of(*size);
             }
-            Event::Received { bytes } => self.count(*bytes),
+            Event::Received { bytes } | Event::Kept { bytes } => self.count(*bytes),
+            Event::Damaged { bytes } => {
+                let size = output::size(*bytes);
+                output::message(format_args!("{size} came damaged and are fetched again"));
+            }
             Event::Retrying { error, wait, discarded_bytes, .. } => {
                 output::message(Retry { error, wait: *wait, discarded_bytes: *discarded_bytes });
             }
@@ -70,7 +73,7 @@ impl Monitor for Lines {
 
 /// What is said when an attempt failed and another follows.
 pub(crate) struct Retry<'a> {
-    pub(crate) error: &'a AttemptError,
+    pub(crate) error: &'a dyn std::error::Error,
     pub(crate) wait: Duration,
     pub(crate) discarded_bytes: u64,
 }

@@ -31,9 +31,11 @@ impl Monitor for Log {
             Event::Connected { peer } => tracing::info!("{name}: connected to {peer}"),
             Event::Started { size, md5 } => {
                 *progress = (0, Milestones::new(*size));
-                tracing::info!("{name}: {size} bytes follow, MD5 {md5}");
+                let md5 = md5.map(|md5| format!(", MD5 {md5}")).unwrap_or_default();
+                tracing::info!("{name}: {size} bytes follow{md5}");
             }
-            Event::Received { bytes } => {
+            Event::Damaged { bytes } => tracing::warn!("{name}: {bytes} bytes came damaged"),
+            Event::Received { bytes } | Event::Kept { bytes } => {
                 let (received, milestones) = &mut *progress;
                 *received += bytes;
                 if let Some(percent) = milestones.reached(*received) {

@@ -7,9 +7,12 @@ mod log;
 
 use std::io::IsTerminal;
 
+use serde_json::json;
 use towline_client::monitor::Monitor;
 
 use crate::args::OutputArgs;
+use crate::exit::Failure;
+use crate::output;
 
 pub(crate) use self::bar::{Bar, transfer_style};
 pub(crate) use self::json::EVENTS;
@@ -27,4 +30,13 @@ pub(crate) fn watchers(output: &OutputArgs, name: &str) -> Vec<Box<dyn Monitor>>
     };
     let logged: Box<dyn Monitor> = Box::new(log::Log::new(name));
     std::iter::once(logged).chain(shown).collect()
+}
+
+/// Logs why a command fails, and tells it to programs that read events.
+pub(crate) fn tell_failure(failure: &Failure, output: &OutputArgs) {
+    tracing::error!("{failure}");
+    if output.json {
+        let (error, exit) = (failure.to_string(), failure.exit as u8);
+        output::event(json!({"event": "failed", "error": error, "exit": exit}));
+    }
 }

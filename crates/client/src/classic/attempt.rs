@@ -119,7 +119,7 @@ pub(super) async fn attempt(
     }
     send_request(&mut stream, options).await?;
     let Header { name: _, size, md5: declared } = read_header(&mut stream, options).await?;
-    monitor.on_event(&Event::Started { size, md5: declared });
+    monitor.on_event(&Event::Started { size, md5: Some(declared) });
     staged.check_room(size)?;
     let on_received = |bytes| {
         *received_bytes += bytes;

@@ -121,12 +121,11 @@ impl Worker {
         progressed: &mut bool,
     ) -> Result<(), Stop> {
         let options = &self.job.options;
-        let mut session = match open {
-            Some(session) => session,
-            None => {
-                let opening = Session::open(&options.address, &options.name, options.silence_max);
-                opening.await?.0
-            }
+        let mut session = if let Some(session) = open {
+            session
+        } else {
+            let opening = Session::open(&options.address, &options.name, options.silence_max);
+            opening.await?.0
         };
         self.report(Report::Ready).await?;
         let mut asked = VecDeque::new();

@@ -1,0 +1,345 @@
+//! Leading a transfer: hands out the plan's runs, takes note of what came, and decides when it is over.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs::File;
+use std::io::{Seek, SeekFrom, Write};
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+use tokio::task::{JoinSet, spawn_blocking};
+use tokio::time::{MissedTickBehavior, interval};
+use towline_proto::native::message::Info;
+use towline_proto::piece::{Geometry, PieceHash};
+use towline_store::staged::{StageError, Staged};
+
+use super::kept::hash_kept;
+use super::session::Session;
+use super::worker::{Job, Report, Worker};
+use super::{Connections, Failure, Options, Tally};
+use crate::journal;
+use crate::monitor::{Event, Monitor};
+use crate::plan::{Arrival, Plan, WorkerId};
+use crate::throttle::SharedThrottle;
+
+/// Who looks at the pieces that an earlier attempt left.
+const KEEPER: WorkerId = WorkerId(u32::MAX);
+
+/// Runs that a connection has at hand: the one that comes, and the one asked for meanwhile.
+const RUNS_AHEAD: usize = 2;
+
+/// How often progress is told, and idle connections are looked after.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Reports that may wait.
+const REPORTS_MAX: usize = 256;
+
+/// How often one piece may come damaged.
+const DAMAGES_MAX: u32 = 5;
+
+/// Most connections of an adaptive transfer.
+const ADAPTIVE_MAX: u32 = 8;
+
+/// A connection is added while the last one has made the transfer this much faster, in percent.
+const GAIN_PERCENT: u64 = 10;
+
+/// How long a number of connections is tried before another.
+const TRIAL: Duration = Duration::from_millis(300);
+
+/// How a transfer ends that does not fail.
+pub(super) enum Ending {
+    /// Every piece is there; their hashes in order.
+    Complete(Vec<PieceHash>),
+    /// The source is another version now; what was verified of the old one.
+    Changed(BTreeMap<u32, PieceHash>),
+}
+
+/// A transfer under way.
+pub(super) struct Transfer<'a> {
+    job: Arc<Job>,
+    monitor: &'a dyn Monitor,
+    tally: &'a mut Tally,
+    staged: &'a Staged,
+    plan: Plan,
+    began: Instant,
+    verified: BTreeMap<u32, PieceHash>,
+    damages: HashMap<u32, u32>,
+    journal: File,
+    workers: BTreeMap<WorkerId, mpsc::Sender<Range<u32>>>,
+    /// Connected, and without a run to fetch.
+    idle: BTreeSet<WorkerId>,
+    told_bytes: u64,
+    growth: Growth,
+}
+
+/// Whether more connections are worth it.
+struct Growth {
+    connections_max: u32,
+    trial_began: Instant,
+    bytes_before: u64,
+    best_bytes_per_s: u64,
+}
+
+impl<'a> Transfer<'a> {
+    /// Prepares the unfinished file and begins its journal anew.
+    pub(super) fn new(
+        options: &Options,
+        info: &Info,
+        staged: &'a Staged,
+        monitor: &'a dyn Monitor,
+        tally: &'a mut Tally,
+    ) -> Result<Self, StageError> {
+        let size = info.geometry.file_bytes();
+        staged.file().set_len(size).map_err(|source| staged.write_failed(source))?;
+        let mut journal = staged.open_journal()?;
+        let source = journal::encode_source(&info.version, size);
+        journal
+            .set_len(0)
+            .and_then(|()| journal.seek(SeekFrom::Start(0)))
+            .and_then(|_| journal.write_all(&source))
+            .map_err(|source| staged.write_failed(source))?;
+        let job = Arc::new(Job {
+            options: options.clone(),
+            version: info.version.clone(),
+            geometry: info.geometry,
+            file: Arc::clone(staged.file()),
+            received_bytes: AtomicU64::new(0),
+            limit: SharedThrottle::new(options.rate_bytes_per_s),
+        });
+        let wanted = match options.connections {
+            Connections::Adaptive => ADAPTIVE_MAX,
+            Connections::Exactly(connections) => connections,
+        };
+        // A connection without a piece to fetch is of no use.
+        let connections_max = wanted.min(info.geometry.count()).max(1);
+        Ok(Self {
+            plan: Plan::new(info.geometry.count()),
+            job,
+            monitor,
+            tally,
+            staged,
+            began: Instant::now(),
+            verified: BTreeMap::new(),
+            damages: HashMap::new(),
+            journal,
+            workers: BTreeMap::new(),
+            idle: BTreeSet::new(),
+            told_bytes: 0,
+            growth: Growth::new(connections_max),
+        })
+    }
+
+    /// Fetches what is missing. `candidates` are read and hashed again meanwhile.
+    pub(super) async fn run(
+        mut self,
+        session: Session,
+        candidates: BTreeMap<u32, PieceHash>,
+    ) -> Result<Ending, Failure> {
+        let (sender, mut reports) = mpsc::channel(REPORTS_MAX);
+        // Dropped with this future: every worker ends with it.
+        let mut tasks = JoinSet::new();
+        self.plan.reserve(KEEPER, candidates.keys().copied(), self.now());
+        self.look_at_kept(candidates, sender.clone());
+        self.add_worker(Some(session), &mut tasks, &sender);
+        while self.growth.fixed(self.job.options.connections) > self.workers.len() {
+            self.add_worker(None, &mut tasks, &sender);
+        }
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while !self.plan.is_complete() {
+            tokio::select! {
+                report = reports.recv() => {
+                    let Some((id, report)) = report else { return Err(Failure::Incomplete) };
+                    if let Some(ending) = self.take_note(id, report)? {
+                        return Ok(ending);
+                    }
+                }
+                _ = ticks.tick() => {
+                    self.tell_progress();
+                    self.supply_idle();
+                    if self.growth.wants_more(self.received(), self.workers.len()) {
+                        self.add_worker(None, &mut tasks, &sender);
+                    }
+                }
+            }
+        }
+        self.tell_progress();
+        Ok(Ending::Complete(self.verified.into_values().collect()))
+    }
+
+    fn now(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    fn received(&self) -> u64 {
+        self.job.received_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Reads what an earlier attempt left, in a thread of its own.
+    fn look_at_kept(
+        &self,
+        candidates: BTreeMap<u32, PieceHash>,
+        reports: mpsc::Sender<(WorkerId, Report)>,
+    ) {
+        let (file, geometry): (_, Geometry) = (Arc::clone(&self.job.file), self.job.geometry);
+        spawn_blocking(move || {
+            for (index, hash) in candidates {
+                let report = match hash_kept(&file, geometry, index) {
+                    Ok(Some(kept)) if kept == hash => Report::Arrived { index, hash },
+                    // Not what the journal says, or not to be read: it is fetched.
+                    _ => Report::Damaged { index },
+                };
+                if reports.blocking_send((KEEPER, report)).is_err() {
+                    return;
+                }
+            }
+        });
+    }
+
+    fn add_worker(
+        &mut self,
+        session: Option<Session>,
+        tasks: &mut JoinSet<()>,
+        reports: &mpsc::Sender<(WorkerId, Report)>,
+    ) {
+        let id = WorkerId(u32::try_from(self.workers.len()).unwrap_or(u32::MAX - 1));
+        let (orders, runs) = mpsc::channel(RUNS_AHEAD);
+        let worker = Worker { id, job: Arc::clone(&self.job), runs, reports: reports.clone() };
+        tasks.spawn(worker.run(session));
+        self.workers.insert(id, orders);
+    }
+
+    fn take_note(&mut self, id: WorkerId, report: Report) -> Result<Option<Ending>, Failure> {
+        match report {
+            Report::Ready => {
+                for _ in 0..RUNS_AHEAD {
+                    self.supply(id);
+                }
+            }
+            Report::RunEnded => self.supply(id),
+            Report::Arrived { index, hash } => self.arrived(id, index, hash)?,
+            Report::Damaged { index } => self.damaged(id, index)?,
+            Report::Lost { error, .. } if error.is_changed() => {
+                return Ok(Some(Ending::Changed(std::mem::take(&mut self.verified))));
+            }
+            Report::Lost { error, wait } => {
+                self.plan.lost(id);
+                self.idle.remove(&id);
+                self.tally.lost_connections += 1;
+                let attempt = self.tally.lost_connections;
+                if let Some(wait) = wait {
+                    let error = &error;
+                    let retrying = Event::Retrying { error, attempt, wait, discarded_bytes: 0 };
+                    self.monitor.on_event(&retrying);
+                } else {
+                    self.workers.remove(&id);
+                    if self.workers.is_empty() || !error.is_retryable() {
+                        let attempts = self.job.options.backoff.retries + 1;
+                        return Err(Failure::Session { error, attempts });
+                    }
+                }
+            }
+            Report::WriteFailed(source) => return Err(self.staged.write_failed(source).into()),
+        }
+        Ok(None)
+    }
+
+    fn arrived(&mut self, id: WorkerId, index: u32, hash: PieceHash) -> Result<(), Failure> {
+        if self.plan.arrived(id, index, self.now()) == Arrival::Duplicate {
+            return Ok(());
+        }
+        self.verified.insert(index, hash);
+        self.journal
+            .write_all(&journal::encode_piece(index, hash))
+            .map_err(|source| self.staged.write_failed(source))?;
+        if id == KEEPER {
+            let bytes = self.job.geometry.bytes_of(index..index + 1);
+            self.tally.kept_bytes += bytes;
+            self.monitor.on_event(&Event::Kept { bytes });
+        }
+        Ok(())
+    }
+
+    fn damaged(&mut self, id: WorkerId, index: u32) -> Result<(), Failure> {
+        self.plan.failed(id, index);
+        self.supply_idle();
+        if id == KEEPER {
+            return Ok(());
+        }
+        let bytes = self.job.geometry.bytes_of(index..index + 1);
+        self.tally.repaired_bytes += bytes;
+        self.monitor.on_event(&Event::Damaged { bytes });
+        let damages = self.damages.entry(index).or_default();
+        *damages += 1;
+        if *damages > DAMAGES_MAX { Err(Failure::Damaged(index)) } else { Ok(()) }
+    }
+
+    /// Gives a worker its next run, or notes that there is none for it.
+    fn supply(&mut self, id: WorkerId) {
+        let now = self.now();
+        let Some(orders) = self.workers.get(&id) else { return };
+        let Ok(place) = orders.try_reserve() else { return };
+        match self.plan.take(id, now) {
+            Some(run) => {
+                place.send(run);
+                self.idle.remove(&id);
+            }
+            None => {
+                self.idle.insert(id);
+            }
+        }
+    }
+
+    fn supply_idle(&mut self) {
+        for id in self.idle.clone() {
+            self.supply(id);
+        }
+    }
+
+    fn tell_progress(&mut self) {
+        let received = self.received();
+        let bytes = received - self.told_bytes;
+        if bytes > 0 {
+            self.tally.received_bytes += bytes;
+            self.monitor.on_event(&Event::Received { bytes });
+        }
+        self.told_bytes = received;
+    }
+}
+
+impl Growth {
+    fn new(connections_max: u32) -> Self {
+        Self { connections_max, trial_began: Instant::now(), bytes_before: 0, best_bytes_per_s: 0 }
+    }
+
+    /// Connections that are opened at once.
+    fn fixed(&self, connections: Connections) -> usize {
+        match connections {
+            Connections::Adaptive => 2.min(self.connections_max as usize),
+            Connections::Exactly(_) => self.connections_max as usize,
+        }
+    }
+
+    /// Whether the connections so far have proved worth adding one.
+    fn wants_more(&mut self, received_bytes: u64, connections: usize) -> bool {
+        let elapsed = self.trial_began.elapsed();
+        if elapsed < TRIAL || connections >= self.connections_max as usize {
+            return false;
+        }
+        let milliseconds = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX).max(1);
+        let bytes_per_s = (received_bytes - self.bytes_before) * 1_000 / milliseconds;
+        self.trial_began = Instant::now();
+        self.bytes_before = received_bytes;
+        let gains =
+            bytes_per_s > self.best_bytes_per_s + self.best_bytes_per_s * GAIN_PERCENT / 100;
+        if gains {
+            self.best_bytes_per_s = bytes_per_s;
+        } else {
+            // What did not gain anything is not tried again.
+            self.connections_max = u32::try_from(connections).unwrap_or(self.connections_max);
+        }
+        gains
+    }
+}
