@@ -13,7 +13,15 @@
     clippy::panic,
     clippy::unwrap_used
 )]
-#![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::panic))]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::arithmetic_side_effects,
+        clippy::cast_possible_truncation,
+        clippy::indexing_slicing,
+        clippy::panic
+    )
+)]
 
 pub mod classic;
 pub mod codec;

@@ -10,7 +10,7 @@ fn the_demo_moves_a_file_shows_a_cut_and_leaves_nothing_behind() {
     let ran = run(demo.env("TMPDIR", site.path("tmp")));
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert!(ran.stdout.contains("all bytes match"), "{ran:?}");
-    assert!(ran.stdout.contains("2 attempts"), "{ran:?}");
+    assert!(ran.stdout.contains("2 attempts") && ran.stdout.contains("resumed"), "{ran:?}");
     assert_eq!(std::fs::read_dir(site.path("tmp")).unwrap().count(), 0);
     assert!(!site.path("home").exists() && !site.path("state").exists());
 }

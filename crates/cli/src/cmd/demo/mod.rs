@@ -5,6 +5,7 @@
 
 mod classic;
 mod cutter;
+mod native;
 mod stage;
 
 use std::path::PathBuf;
@@ -66,7 +67,12 @@ async fn play(args: &Args) -> Result<(), Failure> {
 
 /// The acts, in order; each ends with the file's bytes compared.
 async fn acts(stage: &Stage) -> Result<Vec<Row>, Failure> {
-    Ok(vec![classic::whole(stage).await?, classic::cut_in_the_middle(stage).await?])
+    Ok(vec![
+        classic::whole(stage).await?,
+        classic::cut_in_the_middle(stage).await?,
+        native::whole(stage).await?,
+        native::cut_in_the_middle(stage).await?,
+    ])
 }
 
 /// Says what the next act is about.

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use tokio::task::{JoinHandle, spawn_blocking};
 use towline_client::classic::{self, Downloaded, Options};
 use towline_client::connect::Address;
+use towline_client::native::{self, Connections};
 use towline_client::retry::Backoff;
 use towline_net::listen::listen;
 use towline_proto::classic::Request;
@@ -19,7 +20,7 @@ use towline_proto::name::RemoteName;
 use towline_server::config::Config;
 use towline_server::lifecycle::{Shutdown, StartError};
 use towline_store::hashing::{FileHashes, hash_file};
-use towline_store::staged::Durability;
+use towline_store::staged::{Durability, Existing};
 
 use crate::exit::{Exit, Failure};
 use crate::progress::Bar;
@@ -87,11 +88,43 @@ impl Stage {
         };
         let bar = Bar::new(&self.file_name.to_string());
         let downloaded = classic::download(&options, &bar).await?;
-        let copy = hash(downloaded.path.clone()).await?;
-        if copy.blake3 != self.hashes.blake3 {
+        self.compare_and_remove(downloaded.path.clone()).await?;
+        Ok(downloaded)
+    }
+
+    /// The same by the native protocol, over one connection, so that losing it shows.
+    pub(super) async fn fetch_native(
+        &self,
+        address: SocketAddr,
+    ) -> Result<native::Downloaded, Failure> {
+        let host = address.ip().to_string().parse().context("an address is a host")?;
+        let options = native::Options {
+            address: Address { host, port: address.port() },
+            name: self.file_name.clone(),
+            folder: self.folder.path().join("fetched"),
+            target: RemoteName::parse(self.file_name.file_name()).context("a name has a name")?,
+            existing: Existing::Refuse,
+            connections: Connections::Exactly(1),
+            silence_max: Duration::from_secs(10),
+            backoff: Backoff { initial: Duration::from_millis(500), ..Backoff::default() },
+            durability: Durability::Unsynced,
+            rate_bytes_per_s: None,
+            expected: Some(self.hashes.blake3),
+        };
+        let bar = Bar::new(&self.file_name.to_string());
+        let downloaded = native::download(&options, &bar).await?;
+        self.compare_and_remove(downloaded.path.clone()).await?;
+        Ok(downloaded)
+    }
+
+    /// Fails unless a copy has the original's bytes, read from the disk again.
+    async fn compare_and_remove(&self, copy: PathBuf) -> Result<(), Failure> {
+        let hashes = hash(copy.clone()).await?;
+        if hashes.blake3 != self.hashes.blake3 {
             return Err(Failure::new(Exit::Integrity, anyhow!("the copy is not the original")));
         }
-        Ok(downloaded)
+        std::fs::remove_file(copy).context("cannot remove the copy")?;
+        Ok(())
     }
 
     /// Ends the server and removes the folder.
