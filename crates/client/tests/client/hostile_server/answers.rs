@@ -43,7 +43,7 @@ async fn an_endless_refusal_is_capped_and_its_escape_sequences_are_defused() {
 
 #[tokio::test]
 async fn a_refusal_that_breaks_off_is_told_as_far_as_it_came() {
-    let script = asked("file").send("ERRORno su").hold();
+    let script = asked("file").send("ERROR").send("no su").hold();
     let server = ScriptServer::start(vec![script]).await;
     let fetch = Fetch::new(server.addr(), "file").silence_max(SILENCE_MAX);
     let outcome = fetch.run().await;
