@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use serde_json::json;
-use towline_client::native::{self, Connections, Downloaded, Options, Tally};
+use towline_client::native::{self, Busy, Connections, Downloaded, Options, Tally};
 use towline_client::retry::Backoff;
 use towline_proto::name::RemoteName;
 use towline_store::staged::{Durability, Existing};
@@ -42,6 +42,9 @@ pub(crate) struct Args {
     /// Replace an existing file that differs
     #[arg(short = 'f', long)]
     overwrite: bool,
+    /// Wait while another transfer is writing the same target, instead of failing
+    #[arg(long)]
+    wait: bool,
     /// Connections to use [default: as many as gain something, up to 8]
     #[arg(short = 'j', long, value_name = "N",
         value_parser = clap::value_parser!(u32).range(1..=CONNECTIONS_MAX))]
@@ -95,6 +98,7 @@ impl Args {
             name: self.url.name.clone(),
             folder,
             target,
+            busy: if self.wait { Busy::Wait } else { Busy::Fail },
             existing: if self.overwrite { Existing::Replace } else { Existing::Refuse },
             connections: self.connections.map_or(Connections::Adaptive, Connections::Exactly),
             silence_max: self.timeout,

@@ -29,6 +29,9 @@ use crate::connect::Address;
 use crate::monitor::{Event, Monitor};
 use crate::retry::Backoff;
 
+/// How often a target that another transfer has is looked at.
+const BUSY_POLL: Duration = Duration::from_millis(200);
+
 /// How often a source that keeps changing is begun with again.
 const CHANGES_MAX: u32 = 16;
 
@@ -43,6 +46,8 @@ pub struct Options {
     pub folder: PathBuf,
     /// The result's name below `folder`.
     pub target: RemoteName,
+    /// What happens while another transfer has the target.
+    pub busy: Busy,
     /// What happens to a file that is there and differs.
     pub existing: Existing,
     /// How many connections there are.
@@ -57,6 +62,15 @@ pub struct Options {
     pub rate_bytes_per_s: Option<u64>,
     /// What the content must hash to.
     pub expected: Option<blake3::Hash>,
+}
+
+/// What to do while another transfer is writing the same target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Busy {
+    /// Fail at once.
+    Fail,
+    /// Wait until it has ended.
+    Wait,
 }
 
 /// How many connections a transfer has.
@@ -146,8 +160,15 @@ async fn fetch(options: &Options, monitor: &dyn Monitor) -> Result<Downloaded, F
 }
 
 async fn stage(options: &Options) -> Result<Staged, StageError> {
-    let (folder, target) = (options.folder.clone(), options.target.clone());
-    blocking(move || Staged::create(&folder, &target, Leftovers::Keep)).await
+    loop {
+        let (folder, target) = (options.folder.clone(), options.target.clone());
+        let create = move || Staged::create(&folder, &target, Leftovers::Keep);
+        match blocking(create).await {
+            // A lock that dies with its owner has nobody to tell that it is free.
+            Err(StageError::Busy(_)) if options.busy == Busy::Wait => sleep(BUSY_POLL).await,
+            result => return result,
+        }
+    }
 }
 
 async fn publish(staged: Staged, options: &Options) -> Result<PathBuf, StageError> {

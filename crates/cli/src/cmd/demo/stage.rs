@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tokio::task::{JoinHandle, spawn_blocking};
 use towline_client::classic::{self, Downloaded, Options};
 use towline_client::connect::Address;
-use towline_client::native::{self, Connections};
+use towline_client::native::{self, Busy, Connections};
 use towline_client::retry::Backoff;
 use towline_net::listen::listen;
 use towline_proto::classic::Request;
@@ -103,6 +103,7 @@ impl Stage {
             name: self.file_name.clone(),
             folder: self.folder.path().join("fetched"),
             target: RemoteName::parse(self.file_name.file_name()).context("a name has a name")?,
+            busy: Busy::Fail,
             existing: Existing::Refuse,
             connections: Connections::Exactly(1),
             silence_max: Duration::from_secs(10),
