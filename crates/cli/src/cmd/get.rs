@@ -27,6 +27,7 @@ const CONNECTIONS_MAX: i64 = 64;
 /// same command is run again.
 #[derive(clap::Args, Debug)]
 #[command(after_help = progress::EVENTS)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct Args {
     /// The file: `[towline://]HOST[:PORT]/PATH`
     url: Url,

@@ -118,7 +118,7 @@ async fn events_are_told_in_order_from_connecting_to_published() {
         .collect();
     let expected = [
         Told::Connecting { attempt: 1 },
-        Told::Started { size, md5 },
+        Told::Started { size, md5: Some(md5) },
         Told::Verified(md5),
         Told::Published(fetch.downloads().join("file")),
     ];

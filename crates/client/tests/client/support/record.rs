@@ -14,7 +14,7 @@ use towline_proto::digest::Md5Digest;
 pub(crate) enum Told {
     Connecting { attempt: u32 },
     Connected(SocketAddr),
-    Started { size: u64, md5: Md5Digest },
+    Started { size: u64, md5: Option<Md5Digest> },
     Received { bytes: u64 },
     Retrying(Retry),
     Verified(Md5Digest),
