@@ -6,6 +6,7 @@ pub mod bench;
 pub mod ci;
 pub mod tidy;
 
+mod debian;
 mod process;
 mod table;
 

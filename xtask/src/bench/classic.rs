@@ -4,7 +4,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
-use std::time::Duration;
 
 use anyhow::Result;
 
@@ -12,14 +11,10 @@ use super::contestant::{Contestant, verify_and_remove};
 use super::peers::{Copy, OpensslMd5, PythonPair, name_of};
 use super::report::Target;
 use super::server::{Server, free_port};
-use super::{Bench, RowSet, system};
+use super::{Bench, RowSet, SETTLE, system};
 
 const WARM: &str = "towline, MD5 remembered";
 const COLD: &str = "towline, MD5 unknown";
-
-/// The server does not remember the hash of a file that changed a moment ago: it might change again
-/// within the same tick of the file system's clock.
-const SETTLE: Duration = Duration::from_secs(3);
 
 /// Makes the file and starts the servers that last.
 pub(super) fn set_up(bench: &Bench) -> Result<RowSet> {

@@ -7,12 +7,14 @@
 mod classic;
 mod contestant;
 mod measure;
+mod native;
 mod peers;
 mod report;
 mod server;
 mod system;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
@@ -26,6 +28,10 @@ use system::{CongestionControl, Interruption};
 
 /// Memory as a file system, so that no disk is measured.
 const SCRATCH: &str = "/dev/shm";
+
+/// The server does not remember the hash of a file that changed a moment ago: it might change again
+/// within the same tick of the file system's clock.
+const SETTLE: Duration = Duration::from_secs(3);
 
 /// What is measured, and how often.
 #[derive(Args)]
@@ -46,12 +52,15 @@ pub struct Options {
 enum Rows {
     /// One large file by the classic protocol
     Classic,
+    /// One large file by the native protocol, and by the programs that people use today
+    Native,
 }
 
 impl Rows {
     fn set_up(self, bench: &Bench) -> Result<RowSet> {
         match self {
             Self::Classic => classic::set_up(bench),
+            Self::Native => native::set_up(bench),
         }
     }
 }

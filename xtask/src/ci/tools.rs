@@ -8,6 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::debian;
 use crate::process::{answer, cargo, run};
 
 /// A program, and the ways to have it, tried in order.
@@ -108,18 +109,7 @@ impl Toolbox {
                 _ => None,
             })
             .collect();
-        if missing.is_empty() {
-            return Ok(());
-        }
-        let packages = missing.join(" ");
-        if !rustix::process::geteuid().is_root() || answer(&mut apt_get(&["--version"])).is_none() {
-            bail!(
-                "missing: {packages}. Install them with the system's package manager, or run this as root on Debian"
-            );
-        }
-        eprintln!("installing {packages}");
-        run(&mut apt_get(&["update", "-qq"]))?;
-        run(apt_get(&["install", "-qq", "-y", "--no-install-recommends"]).args(missing))
+        debian::install(&missing)
     }
 
     fn install_tool(&self, tool: &Tool) -> Result<()> {
@@ -177,12 +167,6 @@ fn is_right(tool: &Tool, candidate: &Path) -> Option<String> {
     let fits =
         tool.version.is_none_or(|version| said.split_whitespace().any(|word| word == version));
     fits.then(|| first_line.trim().to_owned())
-}
-
-fn apt_get(args: &[&str]) -> Command {
-    let mut command = Command::new("apt-get");
-    command.args(args).env("DEBIAN_FRONTEND", "noninteractive");
-    command
 }
 
 #[cfg(test)]

@@ -1,5 +1,9 @@
 //! Programs that towline is compared with, each as it is used by those who use it.
 
+mod rsync;
+mod sftp;
+mod web;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,6 +14,10 @@ use super::Bench;
 use super::contestant::{Contestant, verify_and_remove};
 use super::server::{Server, free_port};
 use crate::workspace_root;
+
+pub(super) use self::rsync::Rsync;
+pub(super) use self::sftp::Sftp;
+pub(super) use self::web::Curl;
 
 /// The server and the client as the classic system's document describes them, in Python.
 pub(super) struct PythonPair {
@@ -91,6 +99,8 @@ pub(super) struct Copy {
 }
 
 impl Copy {
+    pub(super) const NAME: &str = "cp";
+
     pub(super) fn new(bench: &Bench, source: &Path) -> Self {
         let target = bench.scratch.path().join("copied");
         Self { source: source.into(), target }
@@ -99,7 +109,7 @@ impl Copy {
 
 impl Contestant for Copy {
     fn name(&self) -> &'static str {
-        "cp"
+        Self::NAME
     }
 
     fn command(&self) -> Command {

@@ -1,0 +1,88 @@
+//! curl, from web servers that send files well.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Result;
+
+use super::name_of;
+use crate::bench::Bench;
+use crate::bench::contestant::{Contestant, verify_and_remove};
+use crate::bench::server::{Server, free_port};
+
+/// curl with one server.
+pub(in crate::bench) struct Curl {
+    name: &'static str,
+    _server: Server,
+    url: String,
+    source: PathBuf,
+    target: PathBuf,
+}
+
+impl Curl {
+    pub(in crate::bench) const NGINX: &str = "curl from nginx";
+    pub(in crate::bench) const CADDY: &str = "curl from caddy";
+
+    /// nginx with sendfile, two workers, no log.
+    pub(in crate::bench) fn from_nginx(bench: &Bench, source: &Path) -> Result<Self> {
+        let folder = bench.scratch.path().join("nginx");
+        fs::create_dir(&folder)?;
+        let (port, root) = (free_port()?, root_of(source).display());
+        let config = folder.join("nginx.conf");
+        fs::write(
+            &config,
+            format!(
+                "daemon off; worker_processes 2; user root; pid {0}/pid; error_log {0}/error.log;
+                 events {{ worker_connections 1024; }}
+                 http {{
+                     access_log off; sendfile on; tcp_nopush on;
+                     server {{ listen 127.0.0.1:{port}; root {root}; }}
+                 }}",
+                folder.display()
+            ),
+        )?;
+        let mut command = Command::new("nginx");
+        command.arg("-c").arg(&config).arg("-p").arg(&folder);
+        let server = Server::start(&mut command, port, &folder.join("log"), &bench.interruption)?;
+        Ok(Self::new(bench, Self::NGINX, server, port, source))
+    }
+
+    /// caddy's file server.
+    pub(in crate::bench) fn from_caddy(bench: &Bench, source: &Path) -> Result<Self> {
+        let folder = bench.scratch.path().join("caddy");
+        fs::create_dir(&folder)?;
+        let port = free_port()?;
+        let mut command = Command::new("caddy");
+        command.args(["file-server", "--listen", &format!("127.0.0.1:{port}"), "--root"]);
+        command.arg(root_of(source)).env("HOME", &folder);
+        let server = Server::start(&mut command, port, &folder.join("log"), &bench.interruption)?;
+        Ok(Self::new(bench, Self::CADDY, server, port, source))
+    }
+
+    fn new(bench: &Bench, name: &'static str, server: Server, port: u16, source: &Path) -> Self {
+        let url = format!("http://127.0.0.1:{port}/{}", name_of(source));
+        let target = bench.scratch.path().join(format!("curled-{port}"));
+        Self { name, _server: server, url, source: source.into(), target }
+    }
+}
+
+impl Contestant for Curl {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new("curl");
+        command.args(["--silent", "--fail", "--output"]).arg(&self.target).arg(&self.url);
+        command
+    }
+
+    fn conclude(&mut self) -> Result<()> {
+        verify_and_remove(&self.target, &self.source)
+    }
+}
+
+fn root_of(source: &Path) -> &Path {
+    source.parent().unwrap_or(Path::new("/"))
+}
