@@ -14,7 +14,7 @@ use crate::version::Version;
 const FILE_NAME: &str = "hashes.sqlite";
 
 /// Number of the tables' shape; another one is set aside and begun anew.
-const SCHEMA: i64 = 1;
+const SCHEMA: i64 = 2;
 
 /// Longest wait for another process that is writing.
 const BUSY_MAX: Duration = Duration::from_secs(5);

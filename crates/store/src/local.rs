@@ -135,7 +135,7 @@ impl LocalFile {
 
     /// Whether the file still is the version that was opened.
     pub fn is_unchanged(&self) -> io::Result<bool> {
-        Ok(Version::of(&self.file)? == self.version)
+        self.version.is_still_of(&self.file)
     }
 }
 

@@ -1,6 +1,6 @@
 //! What tells one content of a file from another without reading it.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 
@@ -34,13 +34,23 @@ impl Version {
             0 => metadata.dev(),
             id => id,
         };
-        Ok(Self {
+        Ok(Self::from_metadata(file_system, &metadata))
+    }
+
+    /// Whether an open file that had this version still has it.
+    pub fn is_still_of(self, file: &File) -> io::Result<bool> {
+        // An open file stays on its file system.
+        Ok(Self::from_metadata(self.file_system, &file.metadata()?) == self)
+    }
+
+    fn from_metadata(file_system: u64, metadata: &Metadata) -> Self {
+        Self {
             file_system,
             inode: metadata.ino(),
             size: metadata.len(),
             modified_ns: nanoseconds(metadata.mtime(), metadata.mtime_nsec()),
             changed_ns: nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
-        })
+        }
     }
 
     /// The version as bytes, equal exactly where versions are.
