@@ -29,6 +29,9 @@ pub struct Journal {
     pub file_bytes: u64,
     /// The hash of each piece that was verified.
     pub pieces: BTreeMap<u32, PieceHash>,
+    /// How many bytes of the journal are whole. Whoever goes on with the same version cuts it there and
+    /// appends: until each piece was read again, the journal is all that knows of it.
+    pub whole_bytes: usize,
 }
 
 /// The beginning of a journal, which names what is transferred.
@@ -53,12 +56,14 @@ fn record(kind: u8, payload: &[u8]) -> Vec<u8> {
 /// Reads a journal as far as it is whole; `None` where not even its beginning is.
 pub fn decode(bytes: &[u8]) -> Option<Journal> {
     let mut reader = Reader::new(bytes.strip_prefix(MAGIC)?);
+    let whole_bytes = |reader: &Reader<'_>| bytes.len() - reader.remaining();
     let (SOURCE, source) = next_record(&mut reader)? else { return None };
     let (file_bytes, version) = source.split_at_checked(8)?;
     let mut journal = Journal {
         version: Version::new(version).ok()?,
         file_bytes: u64::from_be_bytes(file_bytes.try_into().ok()?),
         pieces: BTreeMap::new(),
+        whole_bytes: whole_bytes(&reader),
     };
     while let Some((PIECE, piece)) = next_record(&mut reader) {
         let Some((index, hash)) = piece.split_at_checked(4) else { break };
@@ -68,6 +73,7 @@ pub fn decode(bytes: &[u8]) -> Option<Journal> {
             break;
         }
         journal.pieces.insert(index, PieceHash(hash));
+        journal.whole_bytes = whole_bytes(&reader);
     }
     Some(journal)
 }
@@ -85,13 +91,15 @@ fn next_record<'a>(reader: &mut Reader<'a>) -> Option<(u8, &'a [u8])> {
 }
 
 #[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "drawn numbers are cut to size")]
 mod tests {
     use std::collections::BTreeMap;
 
     use towline_proto::native::message::Version;
     use towline_proto::piece::PieceHash;
+    use towline_testkit::random::Random;
 
-    use super::{Journal, decode, encode_piece, encode_source};
+    use super::{Journal, PIECES_MAX, decode, encode_piece, encode_source, record};
 
     fn journal() -> (Journal, Vec<u8>) {
         let version = Version::new(b"a version").unwrap();
@@ -100,7 +108,7 @@ mod tests {
         for (index, hash) in &pieces {
             bytes.extend(encode_piece(*index, *hash));
         }
-        (Journal { version, file_bytes: 8 << 20, pieces }, bytes)
+        (Journal { version, file_bytes: 8 << 20, pieces, whole_bytes: bytes.len() }, bytes)
     }
 
     #[test]
@@ -115,6 +123,7 @@ mod tests {
         for end in 0..bytes.len() {
             if let Some(read) = decode(&bytes[..end]) {
                 assert!(read.pieces.len() < whole.pieces.len(), "torn at {end}");
+                assert_eq!(decode(&bytes[..read.whole_bytes]), Some(read.clone()));
                 assert!(read.pieces.iter().all(|(index, hash)| whole.pieces[index] == *hash));
             }
         }
@@ -130,6 +139,35 @@ mod tests {
                 assert_eq!((&read.version, read.file_bytes), (&whole.version, whole.file_bytes));
                 assert!(read.pieces.iter().all(|(index, hash)| whole.pieces[index] == *hash));
             }
+        }
+    }
+
+    #[test]
+    fn whatever_is_read_is_within_the_caps_and_reads_the_same_when_written_again() {
+        let (_, valid) = journal();
+        let mut random = Random::from_seed(1);
+        for _ in 0..20_000 {
+            // Records with the right checksum and drawn contents, then damage in half of the journals.
+            let mut bytes = valid.clone();
+            for _ in 0..random.below(4) {
+                let mut payload = vec![0; random.below(60) as usize];
+                random.fill(&mut payload);
+                let kind = random.below(4) as u8;
+                bytes.extend(record(kind, &payload));
+                bytes.extend(encode_piece(random.next_u64() as u32, PieceHash([3; 32])));
+            }
+            if random.below(2) == 0 {
+                let at = random.below(bytes.len() as u64) as usize;
+                bytes[at] = random.next_u64() as u8;
+            }
+            let Some(read) = decode(&bytes) else { continue };
+            assert!(read.pieces.keys().all(|index| *index < PIECES_MAX));
+            assert!(read.whole_bytes <= bytes.len());
+            let mut again = encode_source(&read.version, read.file_bytes);
+            for (index, hash) in &read.pieces {
+                again.extend(encode_piece(*index, *hash));
+            }
+            assert_eq!(decode(&again), Some(Journal { whole_bytes: again.len(), ..read }));
         }
     }
 

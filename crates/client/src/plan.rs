@@ -1,12 +1,18 @@
 //! Which connection fetches which pieces: pure, the clock is the caller's.
 //!
 //! Pieces that are missing are handed out in runs. Pieces of a lost connection go back. When none are missing
-//! any more, an idle connection takes over the tail of one that would take much longer; whoever brings a
-//! piece first has brought it.
+//! any more, an idle connection takes over a piece that would take much longer to come where it is under way;
+//! whoever brings a piece first has brought it. A damaged piece is left to those who have not tried it yet.
 
-use std::collections::{BTreeMap, VecDeque};
+mod runs;
+#[cfg(test)]
+mod simulation;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
 use std::time::Duration;
+
+use self::runs::Runs;
 
 /// Pieces in the first run of a connection, before its speed is known.
 const FIRST_RUN: u32 = 4;
@@ -14,8 +20,12 @@ const FIRST_RUN: u32 = 4;
 /// Most pieces in a run.
 const RUN_MAX: u32 = 64;
 
-/// A run should take about this long: long enough to hide the way there, short enough to lose little.
+/// A run should take about this long: long enough to hide the way there, short enough to lose little. A piece
+/// is thought to take as long at a connection whose speed is not known.
 const RUN_TIME: Duration = Duration::from_millis(500);
+
+/// How long a damaged piece waits for a connection that has not tried it and shows no progress.
+const TURN: Duration = Duration::from_secs(10);
 
 /// Tells connections apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -24,11 +34,26 @@ pub struct WorkerId(pub u32);
 /// The state of a transfer: what is there, what is under way and with whom, what is missing.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    there: Vec<bool>,
+    pieces: Vec<Piece>,
     there_count: u32,
-    /// Disjoint runs, by their first piece.
-    missing: BTreeMap<u32, u32>,
+    /// Every piece that is [`Piece::Missing`].
+    missing: Runs,
     workers: BTreeMap<WorkerId, Worker>,
+    /// Who brought a piece damaged that is not there yet.
+    damaged: BTreeMap<u32, BTreeSet<WorkerId>>,
+}
+
+/// Where a piece is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Piece {
+    /// Nobody has it.
+    Missing,
+    /// Set aside: it may be there without being fetched.
+    Reserved,
+    /// At least one worker has been asked for it.
+    UnderWay,
+    /// It is there, for good.
+    There,
 }
 
 #[derive(Clone, Debug)]
@@ -53,31 +78,38 @@ pub enum Arrival {
 impl Plan {
     /// All of `count` pieces are missing.
     pub fn new(count: u32) -> Self {
-        let missing = if count > 0 { BTreeMap::from([(0, count)]) } else { BTreeMap::new() };
         Self {
-            there: vec![false; count as usize],
+            pieces: vec![Piece::Missing; count as usize],
             there_count: 0,
-            missing,
+            missing: Runs::first(count),
             workers: BTreeMap::new(),
+            damaged: BTreeMap::new(),
         }
     }
 
     /// Whether every piece is there.
     pub fn is_complete(&self) -> bool {
-        self.there_count as usize == self.there.len()
+        self.there_count as usize == self.pieces.len()
     }
 
     /// Whether a piece is there.
     pub fn is_there(&self, piece: u32) -> bool {
-        self.there.get(piece as usize).copied().unwrap_or_default()
+        self.state(piece) == Some(Piece::There)
     }
 
-    /// Gives a worker a run of missing pieces; if there are none, one that a much slower worker has not come to
-    /// yet. `None` when there is nothing that it could do.
+    /// Gives a worker a run of missing pieces; if there are none, one that would come much later from those who
+    /// have it. `None` when there is nothing that it could do.
     pub fn take(&mut self, id: WorkerId, now: Duration) -> Option<Range<u32>> {
-        let length = self.run_length(id);
-        let run = self.take_missing(length).or_else(|| self.take_over(id, now))?;
-        let worker = self.worker(id, now);
+        self.workers.entry(id).or_insert_with(|| Worker::new(now));
+        let run = match self.next_missing(id, now) {
+            Some(run) => {
+                self.missing.remove(run.clone());
+                self.pieces[run.start as usize..run.end as usize].fill(Piece::UnderWay);
+                run
+            }
+            None => self.latest_of_others(id, now)?,
+        };
+        let worker = self.workers.get_mut(&id)?;
         if worker.under_way.is_empty() {
             worker.last_progress = now;
         }
@@ -85,41 +117,53 @@ impl Plan {
         Some(run)
     }
 
-    /// Sets pieces aside for a worker that found them some other way than by asking, so that nobody fetches them
-    /// meanwhile; those that are there already are left out.
-    pub fn reserve(&mut self, id: WorkerId, pieces: impl IntoIterator<Item = u32>, now: Duration) {
+    /// Sets pieces aside that may be there without being fetched, until they [arrive](Self::arrived) or are
+    /// [released](Self::release); those that are not missing are left out.
+    pub fn reserve(&mut self, pieces: impl IntoIterator<Item = u32>) {
         for piece in pieces {
-            if self.remove_missing(piece) {
-                self.worker(id, now).under_way.push_back(piece);
+            if self.state(piece) == Some(Piece::Missing) {
+                self.missing.remove(piece..piece + 1);
+                self.pieces[piece as usize] = Piece::Reserved;
             }
         }
     }
 
-    /// A verified piece has come from a worker.
+    /// A piece that was set aside has to be fetched after all.
+    pub fn release(&mut self, piece: u32) {
+        if self.state(piece) == Some(Piece::Reserved) {
+            self.now_missing(piece);
+        }
+    }
+
+    /// A verified piece has come, from a worker or from whoever looked at what was set aside.
     pub fn arrived(&mut self, id: WorkerId, piece: u32, now: Duration) -> Arrival {
-        let worker = self.worker(id, now);
-        let took = now.saturating_sub(worker.last_progress);
-        worker.time_per_piece =
-            Some(worker.time_per_piece.map_or(took, |before| (before * 3 + took) / 4));
-        worker.last_progress = now;
-        for worker in self.workers.values_mut() {
-            worker.under_way.retain(|&other| other != piece);
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.progressed(now);
         }
-        match self.there.get_mut(piece as usize) {
-            Some(there @ false) => {
-                *there = true;
-                self.there_count += 1;
-                self.remove_missing(piece);
-                Arrival::New
+        match self.state(piece) {
+            None | Some(Piece::There) => return Arrival::Duplicate,
+            Some(Piece::Missing) => self.missing.remove(piece..piece + 1),
+            Some(Piece::Reserved) => {}
+            Some(Piece::UnderWay) => {
+                for worker in self.workers.values_mut() {
+                    worker.forget(piece);
+                }
             }
-            _ => Arrival::Duplicate,
         }
+        self.pieces[piece as usize] = Piece::There;
+        self.there_count += 1;
+        self.damaged.remove(&piece);
+        Arrival::New
     }
 
-    /// A piece from a worker was not what it should be: it is missing again, unless another has it under way.
+    /// A piece from a worker was not what it should be: it is missing again, unless another has it under way,
+    /// and others are to try it first.
     pub fn failed(&mut self, id: WorkerId, piece: u32) {
         if let Some(worker) = self.workers.get_mut(&id) {
-            worker.under_way.retain(|&other| other != piece);
+            worker.forget(piece);
+        }
+        if self.state(piece).is_some_and(|state| state != Piece::There) {
+            self.damaged.entry(piece).or_default().insert(id);
         }
         self.put_back(piece);
     }
@@ -132,11 +176,18 @@ impl Plan {
         }
     }
 
-    fn worker(&mut self, id: WorkerId, now: Duration) -> &mut Worker {
-        self.workers.entry(id).or_insert_with(|| Worker {
-            under_way: VecDeque::new(),
-            last_progress: now,
-            time_per_piece: None,
+    fn state(&self, piece: u32) -> Option<Piece> {
+        self.pieces.get(piece as usize).copied()
+    }
+
+    /// A run from the first missing piece that is for this worker.
+    fn next_missing(&self, id: WorkerId, now: Duration) -> Option<Range<u32>> {
+        let length = self.run_length(id);
+        self.missing.iter().find_map(|run| {
+            let first = run.clone().find(|piece| self.is_for(id, *piece, now))?;
+            let end = run.end.min(first + length);
+            let other = (first..end).find(|piece| !self.is_for(id, *piece, now));
+            Some(first..other.unwrap_or(end))
         })
     }
 
@@ -147,78 +198,94 @@ impl Plan {
             let fitting = RUN_TIME.as_nanos() / time.as_nanos().max(1);
             u32::try_from(fitting).unwrap_or(RUN_MAX).clamp(1, RUN_MAX)
         });
-        let missing: u32 = self.missing.iter().map(|(first, end)| end - first).sum();
-        let share = missing.div_ceil(2 * u32::try_from(self.workers.len().max(1)).unwrap_or(1));
+        let workers = u32::try_from(self.workers.len().max(1)).unwrap_or(u32::MAX);
+        let share = self.missing.count().div_ceil(workers.saturating_mul(2));
         fitting.min(share.max(1))
     }
 
-    fn take_missing(&mut self, length: u32) -> Option<Range<u32>> {
-        let (first, end) = self.missing.pop_first()?;
-        let cut = end.min(first + length);
-        if cut < end {
-            self.missing.insert(cut, end);
-        }
-        Some(first..cut)
+    /// Whether a worker may try a piece: not if it brought it damaged and another can try.
+    fn is_for(&self, id: WorkerId, piece: u32, now: Duration) -> bool {
+        let Some(tried) = self.damaged.get(&piece) else { return true };
+        let can_try = |(other, worker): (&WorkerId, &Worker)| {
+            !tried.contains(other) && worker.waiting(now) < TURN
+        };
+        !tried.contains(&id) || !self.workers.iter().any(can_try)
     }
 
-    /// The run at the end of the slowest other worker's queue, if `id` would have it much sooner.
-    fn take_over(&self, id: WorkerId, now: Duration) -> Option<Range<u32>> {
-        let mine = self.workers.get(&id);
-        let my_time = mine.and_then(|worker| worker.time_per_piece).unwrap_or_default();
-        let (_, slowest) = self
-            .workers
-            .iter()
-            .filter(|(other, worker)| **other != id && !worker.under_way.is_empty())
-            .max_by_key(|(_, worker)| worker.time_left(now))?;
-        let last = *slowest
-            .under_way
-            .iter()
-            .rev()
-            .find(|piece| !mine.is_some_and(|worker| worker.under_way.contains(piece)))?;
-        let mine_ahead = mine.map_or(0, |worker| worker.under_way.len());
-        let my_time_left = my_time * u32::try_from(mine_ahead + 1).unwrap_or(u32::MAX);
-        (my_time_left * 2 < slowest.time_left(now)).then_some(last..last + 1)
-    }
-
-    fn remove_missing(&mut self, piece: u32) -> bool {
-        let Some((&first, &end)) = self.missing.range(..=piece).next_back() else { return false };
-        if piece >= end {
-            return false;
+    /// Of all that is under way the piece that would come last, if `id` would have it much sooner.
+    fn latest_of_others(&self, id: WorkerId, now: Duration) -> Option<Range<u32>> {
+        let mut soonest = BTreeMap::new();
+        for worker in self.workers.values() {
+            for (ahead, &piece) in worker.under_way.iter().enumerate() {
+                let time = worker.time_until(ahead, now);
+                let known = soonest.entry(piece).or_insert(time);
+                *known = time.min(*known);
+            }
         }
-        self.missing.remove(&first);
-        if first < piece {
-            self.missing.insert(first, piece);
-        }
-        if piece + 1 < end {
-            self.missing.insert(piece + 1, end);
-        }
-        true
+        let (piece, time) = soonest
+            .into_iter()
+            .filter(|(piece, _)| self.is_for(id, *piece, now))
+            .max_by_key(|(_, time)| *time)?;
+        // What it has itself comes sooner than one more would, and is never taken.
+        let my_time = self.workers.get(&id)?.time_for_one_more(now);
+        (my_time * 2 < time).then_some(piece..piece + 1)
     }
 
     fn put_back(&mut self, piece: u32) {
-        let is_under_way = self.workers.values().any(|worker| worker.under_way.contains(&piece));
-        let exists = (piece as usize) < self.there.len();
-        if !exists || is_under_way || self.is_there(piece) {
-            return;
+        let is_held = self.workers.values().any(|worker| worker.under_way.contains(&piece));
+        if self.state(piece) == Some(Piece::UnderWay) && !is_held {
+            self.now_missing(piece);
         }
-        // Already missing where it is within the run before it.
-        let before = self.missing.range(..=piece).next_back().map(|(first, end)| (*first, *end));
-        if before.is_some_and(|(_, end)| piece < end) {
-            return;
-        }
-        let first = before.filter(|(_, end)| *end == piece).map_or(piece, |(first, _)| first);
-        let end = self.missing.remove(&(piece + 1)).unwrap_or(piece + 1);
-        self.missing.insert(first, end);
+    }
+
+    fn now_missing(&mut self, piece: u32) {
+        self.pieces[piece as usize] = Piece::Missing;
+        self.missing.insert(piece);
     }
 }
 
 impl Worker {
-    /// How long it will take for all it has under way, as far as it can be told.
-    fn time_left(&self, now: Duration) -> Duration {
-        let waiting = now.saturating_sub(self.last_progress);
-        let per_piece = self.time_per_piece.unwrap_or_default().max(waiting);
-        per_piece * u32::try_from(self.under_way.len()).unwrap_or(u32::MAX)
+    fn new(now: Duration) -> Self {
+        Self { under_way: VecDeque::new(), last_progress: now, time_per_piece: None }
     }
+
+    /// A piece came.
+    fn progressed(&mut self, now: Duration) {
+        let took = self.waiting(now);
+        let smoothed = self.time_per_piece.map_or(took, |before| (before * 3 + took) / 4);
+        self.time_per_piece = Some(smoothed);
+        self.last_progress = now;
+    }
+
+    /// Nothing is expected of it for a piece any more.
+    fn forget(&mut self, piece: u32) {
+        if let Some(position) = self.under_way.iter().position(|&other| other == piece) {
+            self.under_way.remove(position);
+        }
+    }
+
+    fn waiting(&self, now: Duration) -> Duration {
+        now.saturating_sub(self.last_progress)
+    }
+
+    /// How long until it brings a piece with `ahead` others before it, as far as can be told.
+    fn time_until(&self, ahead: usize, now: Duration) -> Duration {
+        let per_piece = self.time_per_piece.unwrap_or_default().max(self.waiting(now));
+        times(per_piece, ahead + 1)
+    }
+
+    /// How long until it would bring one piece more.
+    fn time_for_one_more(&self, now: Duration) -> Duration {
+        let one = self.time_per_piece.unwrap_or(RUN_TIME);
+        match self.under_way.len() {
+            0 => one,
+            ahead => times(one.max(self.waiting(now)), ahead + 1),
+        }
+    }
+}
+
+fn times(per_piece: Duration, pieces: usize) -> Duration {
+    per_piece.saturating_mul(u32::try_from(pieces).unwrap_or(u32::MAX))
 }
 
 #[cfg(test)]
@@ -282,15 +349,54 @@ mod tests {
     #[test]
     fn pieces_that_are_being_looked_at_are_not_fetched() {
         let mut plan = Plan::new(10);
-        plan.reserve(A, [0, 3, 4, 9], at(0));
+        plan.reserve([0, 3, 4, 9, 10]);
         let mut fetched = Vec::new();
         while let Some(run) = plan.take(B, at(0)) {
             fetched.extend(run.clone());
             bring(&mut plan, B, run, at(0));
         }
         assert_eq!(fetched, [1, 2, 5, 6, 7, 8]);
-        plan.failed(A, 3);
-        assert_eq!(plan.take(B, at(0)), Some(3..4));
+        plan.release(3);
+        assert_eq!(plan.take(B, at(9_000)), Some(3..4));
+        assert_eq!(plan.arrived(A, 4, at(9_000)), Arrival::New);
+        assert_eq!(plan.take(B, at(9_000)), None, "what is being looked at is not taken over");
+    }
+
+    #[test]
+    fn a_damaged_piece_goes_to_another_worker_while_there_is_one() {
+        let mut plan = Plan::new(2);
+        assert_eq!(plan.take(A, at(0)), Some(0..1));
+        assert_eq!(plan.take(B, at(0)), Some(1..2));
+        plan.failed(A, 0);
+        assert_eq!(plan.take(A, at(1)), None, "B has not tried");
+        assert_eq!(plan.take(B, at(1)), Some(0..1));
+        plan.failed(B, 0);
+        assert_eq!(plan.take(A, at(2)), Some(0..1), "all have tried");
+        plan.failed(A, 0);
+        plan.lost(B);
+        assert_eq!(plan.take(A, at(3)), Some(0..1), "nobody else is there");
+    }
+
+    #[test]
+    fn a_damaged_piece_does_not_wait_for_ever_for_a_worker_that_stands_still() {
+        let mut plan = Plan::new(2);
+        assert_eq!(plan.take(A, at(0)), Some(0..1));
+        assert_eq!(plan.take(B, at(0)), Some(1..2));
+        plan.failed(A, 0);
+        assert_eq!(plan.take(A, at(20_000)), Some(0..1));
+    }
+
+    #[test]
+    fn a_piece_that_was_taken_over_is_not_taken_over_again_while_it_is_coming() {
+        let mut plan = Plan::new(3);
+        let c = WorkerId(2);
+        assert_eq!(plan.take(A, at(0)), Some(0..2));
+        assert_eq!(plan.take(B, at(0)), Some(2..3));
+        bring(&mut plan, B, 2..3, at(100));
+        assert_eq!(plan.take(B, at(1_000)), Some(1..2));
+        assert_eq!(plan.take(B, at(1_000)), Some(0..1));
+        assert_eq!(plan.take(c, at(1_000)), None);
+        assert_eq!(plan.take(c, at(3_000)), Some(0..1), "B stands still as well");
     }
 
     #[test]

@@ -6,21 +6,30 @@
 
 mod classic;
 mod name;
+mod native;
+mod pieces;
 mod sniff;
 
 pub use self::classic::{classic_reply, classic_request};
 pub use self::name::name;
+pub use self::native::{native_answer, native_frame, native_preface, native_request};
+pub use self::pieces::pieces;
 pub use self::sniff::sniff;
 
 /// The body of a fuzz target.
 pub type Body = fn(&[u8]);
 
 /// Every target, under the name that its binary and its corpus have in `fuzz/`.
-pub const TARGETS: [(&str, Body); 4] = [
+pub const TARGETS: [(&str, Body); 9] = [
     ("sniff", sniff),
     ("name", name),
     ("classic_request", classic_request),
     ("classic_reply", classic_reply),
+    ("native_preface", native_preface),
+    ("native_frame", native_frame),
+    ("native_request", native_request),
+    ("native_answer", native_answer),
+    ("pieces", pieces),
 ];
 
 /// Whether text can be printed: nothing in it moves a cursor, starts a line or turns the text around.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 
 use towline_proto::native::message::{Info, Version};
@@ -22,6 +22,8 @@ pub(super) struct Kept {
     /// The version that they are of, `None` where it surely is not the one that is wanted now.
     version: Option<Version>,
     pieces: BTreeMap<u32, PieceHash>,
+    /// Bytes of the journal that are whole.
+    journal_bytes: u64,
 }
 
 impl Kept {
@@ -33,14 +35,42 @@ impl Kept {
             .read_to_end(&mut bytes)
             .map_err(|source| staged.write_failed(source))?;
         Ok(match journal::decode(&bytes) {
-            Some(Journal { version, pieces, .. }) => Self { version: Some(version), pieces },
-            None => Self { version: None, pieces: BTreeMap::new() },
+            Some(Journal { version, pieces, whole_bytes, .. }) => {
+                Self { version: Some(version), pieces, journal_bytes: whole_bytes as u64 }
+            }
+            None => Self::of_another_version(BTreeMap::new()),
         })
     }
 
     /// Pieces of a version that the source has no more.
     pub(super) fn of_another_version(pieces: BTreeMap<u32, PieceHash>) -> Self {
-        Self { version: None, pieces }
+        Self { version: None, pieces, journal_bytes: 0 }
+    }
+
+    /// The journal, to be appended to. It names the candidates, whose only trace it is until each was read again:
+    /// it goes on where it is of the same version, and begins anew where it is not.
+    pub(super) fn open_journal(
+        &self,
+        staged: &Staged,
+        info: &Info,
+        candidates: &BTreeMap<u32, PieceHash>,
+    ) -> Result<File, StageError> {
+        let mut journal = staged.open_journal()?;
+        let mut beginning = Vec::new();
+        let mut whole_bytes = self.journal_bytes;
+        if self.version.as_ref() != Some(&info.version) {
+            whole_bytes = 0;
+            beginning = journal::encode_source(&info.version, info.geometry.file_bytes());
+            for (index, hash) in candidates {
+                beginning.extend(journal::encode_piece(*index, *hash));
+            }
+        }
+        journal
+            .set_len(whole_bytes)
+            .and_then(|()| journal.seek(SeekFrom::Start(whole_bytes)))
+            .and_then(|_| journal.write_all(&beginning))
+            .map_err(|source| staged.write_failed(source))?;
+        Ok(journal)
     }
 
     /// The pieces that are worth reading again, with the hash that each must have: all where the version is the

@@ -140,7 +140,8 @@ async fn fetch(options: &Options, monitor: &dyn Monitor) -> Result<Downloaded, F
     for _ in 0..CHANGES_MAX {
         monitor.on_event(&Event::Started { size: info.geometry.file_bytes(), md5: None });
         let candidates = kept.candidates(options, &mut session, &info).await?;
-        let transfer = Transfer::new(options, &info, &staged, monitor, &mut tally)?;
+        let journal = kept.open_journal(&staged, &info, &candidates)?;
+        let transfer = Transfer::new(options, &info, &staged, journal, monitor, &mut tally)?;
         match transfer.run(session, candidates).await? {
             Ending::Complete(hashes) => {
                 let root = merge(info.geometry, &hashes).ok_or(Failure::Incomplete)?;

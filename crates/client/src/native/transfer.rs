@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
-use std::io::{Seek, SeekFrom, Write};
+use std::io::Write;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -83,23 +83,17 @@ struct Growth {
 }
 
 impl<'a> Transfer<'a> {
-    /// Prepares the unfinished file and begins its journal anew.
+    /// Prepares the unfinished file. What comes is noted at the end of `journal`.
     pub(super) fn new(
         options: &Options,
         info: &Info,
         staged: &'a Staged,
+        journal: File,
         monitor: &'a dyn Monitor,
         tally: &'a mut Tally,
     ) -> Result<Self, StageError> {
         let size = info.geometry.file_bytes();
         staged.file().set_len(size).map_err(|source| staged.write_failed(source))?;
-        let mut journal = staged.open_journal()?;
-        let source = journal::encode_source(&info.version, size);
-        journal
-            .set_len(0)
-            .and_then(|()| journal.seek(SeekFrom::Start(0)))
-            .and_then(|_| journal.write_all(&source))
-            .map_err(|source| staged.write_failed(source))?;
         let job = Arc::new(Job {
             options: options.clone(),
             version: info.version.clone(),
@@ -140,7 +134,7 @@ impl<'a> Transfer<'a> {
         let (sender, mut reports) = mpsc::channel(REPORTS_MAX);
         // Dropped with this future: every worker ends with it.
         let mut tasks = JoinSet::new();
-        self.plan.reserve(KEEPER, candidates.keys().copied(), self.now());
+        self.plan.reserve(candidates.keys().copied());
         self.look_at_kept(candidates, sender.clone());
         self.add_worker(Some(session), &mut tasks, &sender);
         while self.growth.fixed(self.job.options.connections) > self.workers.len() {
@@ -251,23 +245,26 @@ impl<'a> Transfer<'a> {
             return Ok(());
         }
         self.verified.insert(index, hash);
-        self.journal
-            .write_all(&journal::encode_piece(index, hash))
-            .map_err(|source| self.staged.write_failed(source))?;
         if id == KEEPER {
             let bytes = self.job.geometry.bytes_of(index..index + 1);
             self.tally.kept_bytes += bytes;
             self.monitor.on_event(&Event::Kept { bytes });
+            // The journal names it already.
+            return Ok(());
         }
-        Ok(())
+        self.journal
+            .write_all(&journal::encode_piece(index, hash))
+            .map_err(|source| self.staged.write_failed(source).into())
     }
 
     fn damaged(&mut self, id: WorkerId, index: u32) -> Result<(), Failure> {
-        self.plan.failed(id, index);
-        self.supply_idle();
         if id == KEEPER {
+            self.plan.release(index);
+            self.supply_idle();
             return Ok(());
         }
+        self.plan.failed(id, index);
+        self.supply_idle();
         let bytes = self.job.geometry.bytes_of(index..index + 1);
         self.tally.repaired_bytes += bytes;
         self.monitor.on_event(&Event::Damaged { bytes });

@@ -1,0 +1,3 @@
+//! Runs `towline_testkit::fuzz::pieces` on what the fuzzer finds.
+#![no_main]
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| towline_testkit::fuzz::pieces(bytes));
