@@ -99,14 +99,13 @@ async fn a_missing_file_exits_3_and_leaves_nothing() {
     assert_eq!(ground.names("got"), [""; 0]);
 }
 
-#[tokio::test]
-async fn a_result_that_another_transfer_makes_exits_9() {
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_that_another_transfer_makes_exits_9_until_that_one_has_ended() {
     let ground = Ground::with_file(SIZE);
-    std::fs::create_dir(ground.path("got")).unwrap();
-    let part = std::fs::File::create(ground.part("got")).unwrap();
-    part.lock().unwrap();
+    let mut other = ground.stall("got", 1).await;
     got(ground.get("got")).await.assert_failed(9);
-    drop(part);
+    other.client.kill().unwrap();
+    other.client.wait().unwrap();
     let done = got(ground.get("got")).await.done();
     ground.assert_got("got", &done);
 }

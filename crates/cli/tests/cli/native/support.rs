@@ -185,7 +185,10 @@ impl Got {
     pub(super) fn assert_failed(&self, code: i32) {
         assert_eq!(self.code, Some(code), "{self:?}");
         let failed = self.events.last().unwrap();
-        assert_eq!((&failed["event"], failed["exit"].as_i64()), (&"failed".into(), Some(code.into())));
+        assert_eq!(
+            (&failed["event"], failed["exit"].as_i64()),
+            (&"failed".into(), Some(code.into()))
+        );
     }
 }
 
