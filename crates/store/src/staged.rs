@@ -167,6 +167,11 @@ impl Staged {
         &self.file
     }
 
+    /// Whether the file has no byte yet, from this transfer or one before it.
+    pub fn is_empty(&self) -> bool {
+        self.file.metadata().is_ok_and(|metadata| metadata.len() == 0)
+    }
+
     /// Empties the file, to begin again.
     pub fn restart(&self) -> Result<(), StageError> {
         self.file.set_len(0).map_err(|source| self.write_failed(source))
