@@ -1,0 +1,6 @@
+//! Native downloads from servers that lie, fall silent, or speak something else.
+
+mod answers;
+mod content;
+mod silence;
+mod support;
