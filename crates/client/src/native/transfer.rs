@@ -137,14 +137,26 @@ impl<'a> Transfer<'a> {
         session: Session,
         candidates: BTreeMap<u32, PieceHash>,
     ) -> Result<Ending, Failure> {
-        let (sender, mut reports) = mpsc::channel(REPORTS_MAX);
         // Dropped with this future: every worker ends with it.
         let mut tasks = JoinSet::new();
+        let ending = self.lead(session, candidates, &mut tasks).await;
+        // Nobody writes to the file any more, whatever becomes of it.
+        tasks.shutdown().await;
+        ending
+    }
+
+    async fn lead(
+        &mut self,
+        session: Session,
+        candidates: BTreeMap<u32, PieceHash>,
+        tasks: &mut JoinSet<()>,
+    ) -> Result<Ending, Failure> {
+        let (sender, mut reports) = mpsc::channel(REPORTS_MAX);
         self.plan.reserve(KEEPER, candidates.keys().copied(), self.now());
         self.look_at_kept(candidates, sender.clone());
-        self.add_worker(Some(session), &mut tasks, &sender);
+        self.add_worker(Some(session), tasks, &sender);
         while self.growth.fixed(self.job.options.connections) > self.workers.len() {
-            self.add_worker(None, &mut tasks, &sender);
+            self.add_worker(None, tasks, &sender);
         }
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -160,13 +172,14 @@ impl<'a> Transfer<'a> {
                     self.tell_progress();
                     self.supply_idle();
                     if self.growth.wants_more(self.received(), self.workers.len()) {
-                        self.add_worker(None, &mut tasks, &sender);
+                        self.add_worker(None, tasks, &sender);
                     }
                 }
             }
         }
         self.tell_progress();
-        Ok(Ending::Complete(self.verified.into_values().collect()))
+        let verified = std::mem::take(&mut self.verified);
+        Ok(Ending::Complete(verified.into_values().collect()))
     }
 
     fn now(&self) -> Duration {

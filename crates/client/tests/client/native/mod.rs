@@ -2,5 +2,6 @@
 
 mod answers;
 mod content;
+mod duplicates;
 mod silence;
 mod support;
