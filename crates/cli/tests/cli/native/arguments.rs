@@ -136,7 +136,7 @@ async fn a_hash_that_is_wrong_exits_6_and_nothing_is_published() {
     assert!(!ground.path("got/file").exists());
     // What came was sound all the same.
     let done = got(ground.get("got")).await.done();
-    assert_eq!((done.received_bytes, done.kept_bytes), (0, SIZE));
+    assert!(done.kept_bytes >= MIB && done.received_bytes < SIZE, "{done:?}");
     got(with_hash()).await.assert_failed(6);
     ground.assert_got("got", &done);
 }
