@@ -19,13 +19,13 @@ async fn is_given_up(script: Script) {
     let server = ScriptServer::start(vec![script.hold()]).await;
     let mut fetch = Fetch::new(server.addr());
     fetch.options.silence_max = SILENCE_MAX;
-    let failure = fetch.run().await.unwrap_err().failure;
+    let failure = fetch.run().await.expect_err("an error").failure;
     assert!(
         matches!(failure, Failure::Session { error: SessionError::Silent(SILENCE_MAX), .. }),
         "{failure:?}"
     );
     assert!(!fetch.target().exists());
-    server.finish().await.unwrap();
+    server.finish().await.expect("the server followed its script");
 }
 
 #[tokio::test]
