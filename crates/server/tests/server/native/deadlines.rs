@@ -73,7 +73,7 @@ async fn a_reader_that_takes_nothing_is_cut_and_others_are_served_meanwhile() {
             Frame::Answer(Answer::Done) => break,
             Frame::Answer(Answer::Piece { .. }) => pieces += 1,
             Frame::Content(_) => {}
-            other => panic!("{other:?}"),
+            other @ Frame::Answer(_) => panic!("{other:?}"),
         }
     }
     assert_eq!(pieces, info.geometry.count());

@@ -133,7 +133,7 @@ async fn a_change_while_a_piece_is_sent_keeps_its_hash_back() {
                 assert_eq!(refusal.code, ErrorCode::Changed);
                 break;
             }
-            other => panic!("{other:?}"),
+            other @ Frame::Answer(_) => panic!("{other:?}"),
         }
     }
     drop(peer);
@@ -183,7 +183,7 @@ async fn cancel_ends_the_answer_at_hand_drops_what_waits_and_is_answered_itself(
                 assert_eq!(refusal.code, ErrorCode::Cancelled);
                 break;
             }
-            other => panic!("{other:?}"),
+            other @ Frame::Answer(_) => panic!("{other:?}"),
         }
     }
     assert!(pieces < info.geometry.count(), "all pieces came");
