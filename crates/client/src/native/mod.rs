@@ -171,10 +171,11 @@ async fn fetch_into(
             Known::UpToDate(downloaded) => return Ok(Fetched::UpToDate(downloaded)),
             Known::Candidates(candidates) => candidates,
         };
-        staged.check_room(info.stored_bytes)?;
+        // What an earlier attempt left has its room already.
+        staged.check_room(info.stored_bytes.saturating_sub(staged.stored_bytes()))?;
         let size = info.geometry.file_bytes();
         monitor.on_event(&Event::Started { size, md5: None });
-        let transfer = Transfer::new(options, &info, staged, monitor, &mut tally)?;
+        let transfer = Transfer::new(options, &info, &candidates, staged, monitor, &mut tally)?;
         match transfer.run(session, candidates).await? {
             Ending::Complete(hashes) => {
                 let root = merge(info.geometry, &hashes).ok_or(Failure::Incomplete)?;

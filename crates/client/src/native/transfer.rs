@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
-use std::io::{Seek, SeekFrom, Write};
+use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -68,6 +68,8 @@ pub(super) struct Transfer<'a> {
     damages: HashMap<u32, u32>,
     journal: File,
     workers: BTreeMap<WorkerId, mpsc::Sender<Range<u32>>>,
+    /// Also those that have given up: their numbers are not used again.
+    workers_begun: u32,
     /// Connected, and without a run to fetch.
     idle: BTreeSet<WorkerId>,
     told_bytes: u64,
@@ -83,10 +85,12 @@ struct Growth {
 }
 
 impl<'a> Transfer<'a> {
-    /// Prepares the unfinished file and begins its journal anew.
+    /// Prepares the unfinished file and begins its journal anew. What `candidates` says stays noted, so that an
+    /// end before all of them were looked at again loses none.
     pub(super) fn new(
         options: &Options,
         info: &Info,
+        candidates: &BTreeMap<u32, PieceHash>,
         staged: &'a Staged,
         monitor: &'a dyn Monitor,
         tally: &'a mut Tally,
@@ -94,11 +98,16 @@ impl<'a> Transfer<'a> {
         let size = info.geometry.file_bytes();
         staged.file().set_len(size).map_err(|source| staged.write_failed(source))?;
         let mut journal = staged.open_journal()?;
-        let source = journal::encode_source(&info.version, size);
+        let notes = candidates.iter().map(|(index, hash)| journal::encode_piece(*index, *hash));
         journal
             .set_len(0)
             .and_then(|()| journal.seek(SeekFrom::Start(0)))
-            .and_then(|_| journal.write_all(&source))
+            .and_then(|_| {
+                let mut writer = BufWriter::new(&journal);
+                writer.write_all(&journal::encode_source(&info.version, size))?;
+                notes.into_iter().try_for_each(|note| writer.write_all(&note))?;
+                writer.flush()
+            })
             .map_err(|source| staged.write_failed(source))?;
         let job = Arc::new(Job {
             options: options.clone(),
@@ -125,6 +134,7 @@ impl<'a> Transfer<'a> {
             damages: HashMap::new(),
             journal,
             workers: BTreeMap::new(),
+            workers_begun: 0,
             idle: BTreeSet::new(),
             told_bytes: 0,
             growth: Growth::new(connections_max),
@@ -217,7 +227,8 @@ impl<'a> Transfer<'a> {
         tasks: &mut JoinSet<()>,
         reports: &mpsc::Sender<(WorkerId, Report)>,
     ) {
-        let id = WorkerId(u32::try_from(self.workers.len()).unwrap_or(u32::MAX - 1));
+        let id = WorkerId(self.workers_begun);
+        self.workers_begun += 1;
         let (orders, runs) = mpsc::channel(RUNS_AHEAD);
         let worker = Worker { id, job: Arc::clone(&self.job), runs, reports: reports.clone() };
         tasks.spawn(worker.run(session));
