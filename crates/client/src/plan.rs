@@ -41,6 +41,16 @@ pub struct Plan {
     workers: BTreeMap<WorkerId, Worker>,
     /// Who brought a piece damaged that is not there yet.
     damaged: BTreeMap<u32, BTreeSet<WorkerId>>,
+    take_over: TakeOver,
+}
+
+/// Whether two workers may have one piece under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TakeOver {
+    /// An idle worker may ask for what a much slower one has not brought yet.
+    Allowed,
+    /// Every piece is with one worker at a time, as it has to be where pieces are written before they are verified.
+    Never,
 }
 
 /// Where a piece is.
@@ -77,8 +87,9 @@ pub enum Arrival {
 
 impl Plan {
     /// All of `count` pieces are missing.
-    pub fn new(count: u32) -> Self {
+    pub fn new(count: u32, take_over: TakeOver) -> Self {
         Self {
+            take_over,
             pieces: vec![Piece::Missing; count as usize],
             there_count: 0,
             missing: Runs::first(count),
@@ -107,7 +118,8 @@ impl Plan {
                 self.pieces[run.start as usize..run.end as usize].fill(Piece::UnderWay);
                 run
             }
-            None => self.latest_of_others(id, now)?,
+            None if self.take_over == TakeOver::Allowed => self.latest_of_others(id, now)?,
+            None => return None,
         };
         let worker = self.workers.get_mut(&id)?;
         if worker.under_way.is_empty() {
@@ -293,7 +305,7 @@ mod tests {
     use std::ops::Range;
     use std::time::Duration;
 
-    use super::{Arrival, Plan, WorkerId};
+    use super::{Arrival, Plan, TakeOver, WorkerId};
 
     const A: WorkerId = WorkerId(0);
     const B: WorkerId = WorkerId(1);
@@ -310,19 +322,19 @@ mod tests {
 
     #[test]
     fn one_worker_brings_every_piece_once() {
-        let mut plan = Plan::new(1_000);
+        let mut plan = Plan::new(1_000, TakeOver::Allowed);
         let mut brought = 0;
         while let Some(run) = plan.take(A, at(0)) {
             brought += run.len();
             bring(&mut plan, A, run, at(0));
         }
         assert_eq!(brought, 1_000);
-        assert!(plan.is_complete() && Plan::new(0).is_complete());
+        assert!(plan.is_complete() && Plan::new(0, TakeOver::Allowed).is_complete());
     }
 
     #[test]
     fn pieces_of_a_lost_worker_and_bad_pieces_are_handed_out_again() {
-        let mut plan = Plan::new(4);
+        let mut plan = Plan::new(4, TakeOver::Allowed);
         let lost = plan.take(A, at(0)).unwrap();
         plan.lost(A);
         assert_eq!(plan.take(B, at(0)), Some(lost.clone()));
@@ -336,7 +348,7 @@ mod tests {
 
     #[test]
     fn the_tail_of_a_worker_that_stands_still_is_taken_over() {
-        let mut plan = Plan::new(2);
+        let mut plan = Plan::new(2, TakeOver::Allowed);
         assert_eq!(plan.take(A, at(0)), Some(0..1));
         assert_eq!(plan.take(B, at(0)), Some(1..2));
         bring(&mut plan, B, 1..2, at(10));
@@ -348,7 +360,7 @@ mod tests {
 
     #[test]
     fn pieces_that_are_being_looked_at_are_not_fetched() {
-        let mut plan = Plan::new(10);
+        let mut plan = Plan::new(10, TakeOver::Allowed);
         plan.reserve([0, 3, 4, 9, 10]);
         let mut fetched = Vec::new();
         while let Some(run) = plan.take(B, at(0)) {
@@ -364,7 +376,7 @@ mod tests {
 
     #[test]
     fn a_damaged_piece_goes_to_another_worker_while_there_is_one() {
-        let mut plan = Plan::new(2);
+        let mut plan = Plan::new(2, TakeOver::Allowed);
         assert_eq!(plan.take(A, at(0)), Some(0..1));
         assert_eq!(plan.take(B, at(0)), Some(1..2));
         plan.failed(A, 0);
@@ -379,7 +391,7 @@ mod tests {
 
     #[test]
     fn a_damaged_piece_does_not_wait_for_ever_for_a_worker_that_stands_still() {
-        let mut plan = Plan::new(2);
+        let mut plan = Plan::new(2, TakeOver::Allowed);
         assert_eq!(plan.take(A, at(0)), Some(0..1));
         assert_eq!(plan.take(B, at(0)), Some(1..2));
         plan.failed(A, 0);
@@ -388,7 +400,7 @@ mod tests {
 
     #[test]
     fn a_piece_that_was_taken_over_is_not_taken_over_again_while_it_is_coming() {
-        let mut plan = Plan::new(3);
+        let mut plan = Plan::new(3, TakeOver::Allowed);
         let c = WorkerId(2);
         assert_eq!(plan.take(A, at(0)), Some(0..2));
         assert_eq!(plan.take(B, at(0)), Some(2..3));
@@ -401,13 +413,13 @@ mod tests {
 
     #[test]
     fn runs_grow_with_speed_and_shrink_towards_the_end() {
-        let mut plan = Plan::new(10_000);
+        let mut plan = Plan::new(10_000, TakeOver::Allowed);
         let first = plan.take(A, at(0)).unwrap();
         for (index, piece) in first.clone().enumerate() {
             plan.arrived(A, piece, at(10 * (index as u64 + 1)));
         }
         assert_eq!(plan.take(A, at(40)).unwrap().len(), 50, "half a second at 10 ms each");
-        let mut last = Plan::new(6);
+        let mut last = Plan::new(6, TakeOver::Allowed);
         assert_eq!(last.take(A, at(0)).unwrap().len(), 3);
     }
 }

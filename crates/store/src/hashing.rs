@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt;
 use md5::{Digest, Md5};
 use rustix::fs::{Advice, fadvise};
 use towline_proto::digest::Md5Digest;
+use towline_proto::piece::{Geometry, PieceHash, PieceHasher};
 
 /// Bytes read and hashed at once: small enough to stay in a core's cache in between.
 const CHUNK_BYTES: usize = 256 * 1_024;
@@ -56,6 +57,26 @@ pub fn md5_of(file: &File, pace: impl Fn() -> Pace) -> io::Result<Option<Md5Dige
         pace
     })?;
     Ok((!stopped).then(|| Md5Digest(md5.finalize().into())))
+}
+
+/// The hash of a piece of a file, `None` where there is no such piece or the file ends before it does.
+pub fn hash_piece(file: &File, geometry: Geometry, index: u32) -> io::Result<Option<PieceHash>> {
+    let (Some(piece), Some(mut hasher)) =
+        (geometry.piece(index), PieceHasher::new(geometry, index))
+    else {
+        return Ok(None);
+    };
+    let mut chunk = vec![0; CHUNK_BYTES];
+    while hasher.left() > 0 {
+        let wanted = usize::try_from(hasher.left()).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
+        match file.read_at(&mut chunk[..wanted], piece.end - hasher.left()) {
+            Ok(0) => return Ok(None),
+            Ok(read) => hasher.update(&chunk[..read]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(hasher.finish())
 }
 
 /// Reads a file from its first byte to its last, in order, until `on_chunk` says to stop.

@@ -2,21 +2,18 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::SystemTime;
 
-use towline_proto::piece::{Geometry, PieceHash, PieceHasher, merge};
+use towline_proto::piece::{Geometry, PieceHash, merge};
 
 use crate::hash_store::HashStore;
+use crate::hashing::hash_piece;
 use crate::local::LocalFile;
 use crate::version::Version;
 
 /// Pieces that are remembered together.
 const GROUP_PIECES: usize = 1_024;
-
-/// Bytes read and hashed at once: small enough to stay in a core's cache in between.
-const CHUNK_BYTES: usize = 256 * 1_024;
 
 /// The piece hashes of all files that are open somewhere.
 #[derive(Debug)]
@@ -92,24 +89,8 @@ impl PieceTable {
     /// Reads a piece and hashes it; blocks. The hash is of the version only if the file still is that version
     /// afterwards, which the caller checks before [`PieceTable::learn`] and before anyone is told.
     pub fn compute(&self, file: &LocalFile, index: u32) -> io::Result<PieceHash> {
-        let no_such_piece = || io::Error::from(io::ErrorKind::InvalidInput);
-        let piece = self.geometry.piece(index).ok_or_else(no_such_piece)?;
-        let mut hasher = PieceHasher::new(self.geometry, index).ok_or_else(no_such_piece)?;
-        let mut chunk = vec![0; CHUNK_BYTES];
-        let mut offset = piece.start;
-        while hasher.left() > 0 {
-            let wanted = usize::try_from(hasher.left()).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
-            match file.file.read_at(&mut chunk[..wanted], offset) {
-                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(read) => {
-                    hasher.update(&chunk[..read]);
-                    offset += read as u64;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        hasher.finish().ok_or_else(no_such_piece)
+        let hashed = hash_piece(&file.file, self.geometry, index)?;
+        hashed.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
     }
 
     /// Takes note of a hash whose piece began to be read at `began`, unless the version had not settled then.

@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -20,6 +21,9 @@ use crate::folders::{NewFolders, sync_folder};
 
 /// How often taking the unfinished file is tried again while another process finishes with it.
 const RACES_MAX: usize = 100;
+
+/// The unit in which a file's blocks are counted (stat(2), `st_blocks`).
+const BLOCK_BYTES: u64 = 512;
 
 /// Permissions of new files, before the user's mask.
 const NEW_FILE_MODE: Mode = Mode::RUSR
@@ -165,6 +169,16 @@ impl Staged {
     /// The file to write into; empty at first.
     pub fn file(&self) -> &Arc<File> {
         &self.file
+    }
+
+    /// Whether the file has no byte yet, from this transfer or one before it.
+    pub fn is_empty(&self) -> bool {
+        self.file.metadata().is_ok_and(|metadata| metadata.len() == 0)
+    }
+
+    /// Bytes that the file takes on the disk.
+    pub fn stored_bytes(&self) -> u64 {
+        self.file.metadata().map_or(0, |metadata| metadata.blocks().saturating_mul(BLOCK_BYTES))
     }
 
     /// Empties the file, to begin again.

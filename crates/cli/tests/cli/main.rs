@@ -10,6 +10,7 @@ mod durability;
 mod hash;
 mod interop;
 mod local_faults;
+mod native;
 mod network_faults;
 mod protocol;
 mod shutdown;

@@ -93,7 +93,7 @@ impl Site {
 }
 
 /// Whether two files have the same bytes, without holding both in memory.
-fn same_content(mut one: std::fs::File, mut other: std::fs::File) -> bool {
+pub(crate) fn same_content(mut one: std::fs::File, mut other: std::fs::File) -> bool {
     let hash =
         |file: &mut std::fs::File| towline_store::hashing::hash_file(file, |_| ()).unwrap().blake3;
     hash(&mut one) == hash(&mut other)

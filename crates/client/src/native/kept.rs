@@ -2,19 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::FileExt;
+use std::io::{Read, Seek, SeekFrom, Write};
 
 use towline_proto::native::message::{Info, Version};
-use towline_proto::piece::{Geometry, PieceHash, PieceHasher};
+use towline_proto::piece::PieceHash;
 use towline_store::staged::{StageError, Staged};
 
 use super::session::Session;
 use super::{Failure, Options};
 use crate::journal::{self, Journal};
-
-/// Bytes read and hashed at once.
-const CHUNK_BYTES: usize = 256 * 1_024;
 
 /// Pieces that are said to be in the unfinished file.
 #[derive(Debug)]
@@ -90,26 +86,4 @@ impl Kept {
         }
         Ok(candidates)
     }
-}
-
-/// Reads a piece of the unfinished file and hashes it; `None` where the file ends before it does. Blocks.
-pub(super) fn hash_kept(
-    file: &File,
-    geometry: Geometry,
-    index: u32,
-) -> io::Result<Option<PieceHash>> {
-    let (Some(piece), Some(mut hasher)) =
-        (geometry.piece(index), PieceHasher::new(geometry, index))
-    else {
-        return Ok(None);
-    };
-    let mut chunk = vec![0; CHUNK_BYTES];
-    while hasher.left() > 0 {
-        let wanted = usize::try_from(hasher.left()).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
-        match file.read_at(&mut chunk[..wanted], piece.end - hasher.left())? {
-            0 => return Ok(None),
-            read => hasher.update(&chunk[..read]),
-        }
-    }
-    Ok(hasher.finish())
 }

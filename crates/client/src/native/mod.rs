@@ -7,6 +7,7 @@ mod session;
 mod transfer;
 mod worker;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -16,7 +17,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use towline_proto::name::RemoteName;
 use towline_proto::native::message::Info;
-use towline_proto::piece::merge;
+use towline_proto::piece::{PieceHash, merge};
 use towline_store::hashing::hash_file;
 use towline_store::staged::{Durability, Existing, Leftovers, StageError, Staged};
 
@@ -129,32 +130,62 @@ pub async fn download(
 
 async fn fetch(options: &Options, monitor: &dyn Monitor) -> Result<Downloaded, Failure> {
     let staged = stage(options).await?;
-    let (mut session, mut info) = open_with_retries(options, monitor).await?;
-    if let Some(downloaded) = look_at_existing(options, &mut session, &info).await? {
-        staged.discard();
-        return Ok(downloaded);
+    match fetch_into(&staged, options, monitor).await {
+        Ok(Fetched::UpToDate(downloaded)) => {
+            staged.discard();
+            Ok(downloaded)
+        }
+        Ok(Fetched::Whole(downloaded)) => {
+            let path = publish(staged, options).await?;
+            monitor.on_event(&Event::Published { path: &path });
+            Ok(Downloaded { path, ..downloaded })
+        }
+        Err(failure) => {
+            if staged.is_empty() {
+                // Nothing has come that another attempt could go on from.
+                staged.discard();
+            }
+            Err(failure)
+        }
     }
-    staged.check_room(info.stored_bytes)?;
-    let mut kept = Kept::from_journal(&staged)?;
+}
+
+/// What is here now.
+enum Fetched {
+    /// The target has the very content.
+    UpToDate(Downloaded),
+    /// The unfinished file has all of it.
+    Whole(Downloaded),
+}
+
+async fn fetch_into(
+    staged: &Staged,
+    options: &Options,
+    monitor: &dyn Monitor,
+) -> Result<Fetched, Failure> {
+    let mut kept = Kept::from_journal(staged)?;
     let mut tally = Tally::default();
     for _ in 0..CHANGES_MAX {
-        monitor.on_event(&Event::Started { size: info.geometry.file_bytes(), md5: None });
-        let candidates = kept.candidates(options, &mut session, &info).await?;
-        let journal = kept.open_journal(&staged, &info, &candidates)?;
-        let transfer = Transfer::new(options, &info, &staged, journal, monitor, &mut tally)?;
+        let Beginning { session, info, known } = begin(options, monitor, &kept).await?;
+        let candidates = match known {
+            Known::UpToDate(downloaded) => return Ok(Fetched::UpToDate(downloaded)),
+            Known::Candidates(candidates) => candidates,
+        };
+        // What an earlier attempt left has its room already.
+        staged.check_room(info.stored_bytes.saturating_sub(staged.stored_bytes()))?;
+        let size = info.geometry.file_bytes();
+        monitor.on_event(&Event::Started { size, md5: None });
+        let journal = kept.open_journal(staged, &info, &candidates)?;
+        let transfer = Transfer::new(options, &info, staged, journal, monitor, &mut tally)?;
         match transfer.run(session, candidates).await? {
             Ending::Complete(hashes) => {
                 let root = merge(info.geometry, &hashes).ok_or(Failure::Incomplete)?;
                 check_root(options, &info, root)?;
-                let size = info.geometry.file_bytes();
-                let path = publish(staged, options).await?;
-                monitor.on_event(&Event::Published { path: &path });
-                return Ok(Downloaded { path, size, root, tally, elapsed: Duration::ZERO });
+                let path = staged.target().to_owned();
+                let elapsed = Duration::ZERO;
+                return Ok(Fetched::Whole(Downloaded { path, size, root, tally, elapsed }));
             }
-            Ending::Changed(verified) => {
-                kept = Kept::of_another_version(verified);
-                (session, info) = open_with_retries(options, monitor).await?;
-            }
+            Ending::Changed(verified) => kept = Kept::of_another_version(verified),
         }
     }
     Err(Failure::KeepsChanging)
@@ -177,20 +208,34 @@ async fn publish(staged: Staged, options: &Options) -> Result<PathBuf, StageErro
     blocking(move || staged.publish(existing, durability)).await
 }
 
-/// Connects for the first time, trying again as long as the backoff lasts.
-async fn open_with_retries(
+/// A session, and what was found out over it before any content comes.
+struct Beginning {
+    session: Session,
+    info: Info,
+    known: Known,
+}
+
+enum Known {
+    /// The target has the very content.
+    UpToDate(Downloaded),
+    /// The pieces that may be here, with the hash that each must have.
+    Candidates(BTreeMap<u32, PieceHash>),
+}
+
+/// Connects and finds out what there is to do, trying again as long as the backoff lasts.
+async fn begin(
     options: &Options,
     monitor: &dyn Monitor,
-) -> Result<(Session, Info), Failure> {
+    kept: &Kept,
+) -> Result<Beginning, Failure> {
     let mut waits = options.backoff.waits();
     let mut attempt = 0;
     loop {
         attempt += 1;
         monitor.on_event(&Event::Connecting { address: &options.address, attempt });
-        let opened = Session::open(&options.address, &options.name, options.silence_max).await;
-        let error = match opened {
-            Ok(opened) => return Ok(opened),
-            Err(error) => error,
+        let error = match look(options, kept).await {
+            Err(Failure::Session { error, .. }) => error,
+            looked => return looked,
         };
         let Some(wait) = waits.next().filter(|_| error.is_retryable()) else {
             return Err(Failure::Session { error, attempts: attempt });
@@ -198,6 +243,16 @@ async fn open_with_retries(
         monitor.on_event(&Event::Retrying { error: &error, attempt, wait, discarded_bytes: 0 });
         sleep(wait).await;
     }
+}
+
+async fn look(options: &Options, kept: &Kept) -> Result<Beginning, Failure> {
+    let Options { address, name, silence_max, .. } = options;
+    let (mut session, info) = Session::open(address, name, *silence_max).await?;
+    let known = match look_at_existing(options, &mut session, &info).await? {
+        Some(downloaded) => Known::UpToDate(downloaded),
+        None => Known::Candidates(kept.candidates(options, &mut session, &info).await?),
+    };
+    Ok(Beginning { session, info, known })
 }
 
 /// What is there already: nothing, the very content, or something that may not be replaced.

@@ -11,17 +11,18 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{MissedTickBehavior, interval};
+use towline_proto::limits::DATA_BYTES_MAX;
 use towline_proto::native::message::Info;
 use towline_proto::piece::{Geometry, PieceHash};
+use towline_store::hashing::hash_piece;
 use towline_store::staged::{StageError, Staged};
 
-use super::kept::hash_kept;
 use super::session::Session;
 use super::worker::{Job, Report, Worker};
 use super::{Connections, Failure, Options, Tally};
 use crate::journal;
 use crate::monitor::{Event, Monitor};
-use crate::plan::{Arrival, Plan, WorkerId};
+use crate::plan::{Arrival, Plan, TakeOver, WorkerId};
 use crate::throttle::SharedThrottle;
 
 /// Who looks at the pieces that an earlier attempt left.
@@ -68,6 +69,8 @@ pub(super) struct Transfer<'a> {
     damages: HashMap<u32, u32>,
     journal: File,
     workers: BTreeMap<WorkerId, mpsc::Sender<Range<u32>>>,
+    /// Also those that have given up: their numbers are not used again.
+    workers_begun: u32,
     /// Connected, and without a run to fetch.
     idle: BTreeSet<WorkerId>,
     told_bytes: u64,
@@ -109,7 +112,7 @@ impl<'a> Transfer<'a> {
         // A connection without a piece to fetch is of no use.
         let connections_max = wanted.min(info.geometry.count()).max(1);
         Ok(Self {
-            plan: Plan::new(info.geometry.count()),
+            plan: Plan::new(info.geometry.count(), take_over(info.geometry)),
             job,
             monitor,
             tally,
@@ -119,6 +122,7 @@ impl<'a> Transfer<'a> {
             damages: HashMap::new(),
             journal,
             workers: BTreeMap::new(),
+            workers_begun: 0,
             idle: BTreeSet::new(),
             told_bytes: 0,
             growth: Growth::new(connections_max),
@@ -131,14 +135,26 @@ impl<'a> Transfer<'a> {
         session: Session,
         candidates: BTreeMap<u32, PieceHash>,
     ) -> Result<Ending, Failure> {
-        let (sender, mut reports) = mpsc::channel(REPORTS_MAX);
         // Dropped with this future: every worker ends with it.
         let mut tasks = JoinSet::new();
+        let ending = self.lead(session, candidates, &mut tasks).await;
+        // Nobody writes to the file any more, whatever becomes of it.
+        tasks.shutdown().await;
+        ending
+    }
+
+    async fn lead(
+        &mut self,
+        session: Session,
+        candidates: BTreeMap<u32, PieceHash>,
+        tasks: &mut JoinSet<()>,
+    ) -> Result<Ending, Failure> {
+        let (sender, mut reports) = mpsc::channel(REPORTS_MAX);
         self.plan.reserve(candidates.keys().copied());
         self.look_at_kept(candidates, sender.clone());
-        self.add_worker(Some(session), &mut tasks, &sender);
+        self.add_worker(Some(session), tasks, &sender);
         while self.growth.fixed(self.job.options.connections) > self.workers.len() {
-            self.add_worker(None, &mut tasks, &sender);
+            self.add_worker(None, tasks, &sender);
         }
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -154,13 +170,14 @@ impl<'a> Transfer<'a> {
                     self.tell_progress();
                     self.supply_idle();
                     if self.growth.wants_more(self.received(), self.workers.len()) {
-                        self.add_worker(None, &mut tasks, &sender);
+                        self.add_worker(None, tasks, &sender);
                     }
                 }
             }
         }
         self.tell_progress();
-        Ok(Ending::Complete(self.verified.into_values().collect()))
+        let verified = std::mem::take(&mut self.verified);
+        Ok(Ending::Complete(verified.into_values().collect()))
     }
 
     fn now(&self) -> Duration {
@@ -180,7 +197,7 @@ impl<'a> Transfer<'a> {
         let (file, geometry): (_, Geometry) = (Arc::clone(&self.job.file), self.job.geometry);
         spawn_blocking(move || {
             for (index, hash) in candidates {
-                let report = match hash_kept(&file, geometry, index) {
+                let report = match hash_piece(&file, geometry, index) {
                     Ok(Some(kept)) if kept == hash => Report::Arrived { index, hash },
                     // Not what the journal says, or not to be read: it is fetched.
                     _ => Report::Damaged { index },
@@ -198,7 +215,8 @@ impl<'a> Transfer<'a> {
         tasks: &mut JoinSet<()>,
         reports: &mpsc::Sender<(WorkerId, Report)>,
     ) {
-        let id = WorkerId(u32::try_from(self.workers.len()).unwrap_or(u32::MAX - 1));
+        let id = WorkerId(self.workers_begun);
+        self.workers_begun += 1;
         let (orders, runs) = mpsc::channel(RUNS_AHEAD);
         let worker = Worker { id, job: Arc::clone(&self.job), runs, reports: reports.clone() };
         tasks.spawn(worker.run(session));
@@ -303,6 +321,15 @@ impl<'a> Transfer<'a> {
             self.monitor.on_event(&Event::Received { bytes });
         }
         self.told_bytes = received;
+    }
+}
+
+/// Pieces that are larger than what a worker holds back until it is verified belong to one worker at a time.
+fn take_over(geometry: Geometry) -> TakeOver {
+    if geometry.piece_bytes() <= DATA_BYTES_MAX as u64 {
+        TakeOver::Allowed
+    } else {
+        TakeOver::Never
     }
 }
 

@@ -25,6 +25,9 @@ use crate::retry::Jitter;
 /// Zeros for holes, hashed and if need be written this many at a time.
 const ZEROS: &[u8] = &[0; 64 * 1_024];
 
+/// Shorter holes are written as zeros: no file system keeps them.
+const HOLE_BYTES_MIN: usize = 4_096;
+
 /// What a worker tells whoever leads the transfer.
 #[derive(Debug)]
 pub(super) enum Report {
@@ -52,6 +55,15 @@ pub(super) struct Job {
     /// Bytes of content that came over all connections, for the progress display.
     pub(super) received_bytes: AtomicU64,
     pub(super) limit: crate::throttle::SharedThrottle,
+}
+
+/// A piece, or the part of it that one frame may hold, on its way to the file.
+struct Held {
+    /// Where it belongs in the file.
+    offset: u64,
+    bytes: Vec<u8>,
+    /// Which of the bytes are holes.
+    holes: Vec<Range<usize>>,
 }
 
 /// Why a worker stops.
@@ -129,7 +141,7 @@ impl Worker {
         };
         self.report(Report::Ready).await?;
         let mut asked = VecDeque::new();
-        let mut buffer = Vec::with_capacity(DATA_BYTES_MAX);
+        let mut held = Held::new();
         loop {
             while let Ok(run) = self.runs.try_recv() {
                 asked.push_back(self.ask(&mut session, run).await?);
@@ -140,7 +152,7 @@ impl Worker {
             }
             let Some(run) = asked.pop_front() else { continue };
             for index in run {
-                self.receive_piece(&mut session, index, &mut buffer).await?;
+                self.receive_piece(&mut session, index, &mut held).await?;
                 *progressed = true;
             }
             match session.next().await? {
@@ -156,12 +168,14 @@ impl Worker {
         Ok(run)
     }
 
-    /// Receives one piece: hashed and written as it comes, and told only when its hash is right.
+    /// Receives one piece: hashed as it comes, and written only when its hash is right, since another connection
+    /// may have brought the same piece already. Only a piece that is more than one frame holds, of a file beyond
+    /// 1 TiB, is written as it comes.
     async fn receive_piece(
         &self,
         session: &mut Session,
         index: u32,
-        buffer: &mut Vec<u8>,
+        held: &mut Held,
     ) -> Result<(), Stop> {
         let geometry = self.job.geometry;
         let (Some(bytes), Some(mut hasher)) =
@@ -169,40 +183,66 @@ impl Worker {
         else {
             return Err(SessionError::OutOfPlace.into());
         };
+        held.begin(bytes.start);
         loop {
-            let offset = bytes.end - hasher.left();
             match session.next().await? {
                 Frame::Content(length) if length as u64 <= hasher.left() => {
-                    self.receive_content(session, buffer, length).await?;
-                    hasher.update(buffer);
-                    self.job.file.write_all_at(buffer, offset).map_err(Stop::Write)?;
+                    if held.bytes.len() + length > DATA_BYTES_MAX {
+                        self.write(held).map_err(Stop::Write)?;
+                    }
+                    let before = held.bytes.len();
+                    self.receive_content(session, &mut held.bytes, length).await?;
+                    hasher.update(&held.bytes[before..]);
                 }
                 Frame::Answer(Answer::Hole { bytes }) if bytes <= hasher.left() => {
-                    self.make_hole(offset, bytes).map_err(Stop::Write)?;
                     hash_zeros(&mut hasher, bytes);
+                    if !held.add_hole(bytes) {
+                        self.write(held).map_err(Stop::Write)?;
+                        self.make_hole(held.offset, bytes).map_err(Stop::Write)?;
+                        held.begin(held.offset + bytes);
+                    }
                 }
                 Frame::Answer(Answer::Piece { index: ended, hash })
                     if ended == index && hasher.left() == 0 =>
                 {
-                    return self.report(judge(&hasher, index, hash)).await;
+                    if hasher.finish() != Some(hash) {
+                        return self.report(Report::Damaged { index }).await;
+                    }
+                    self.write(held).map_err(Stop::Write)?;
+                    return self.report(Report::Arrived { index, hash }).await;
                 }
                 other => return Err(other.into_error().into()),
             }
         }
     }
 
+    /// Receives `length` bytes behind those that are in `buffer`.
     async fn receive_content(
         &self,
         session: &mut Session,
         buffer: &mut Vec<u8>,
         length: usize,
     ) -> Result<(), Stop> {
-        buffer.clear();
-        while buffer.len() < length {
-            let read = session.read_content(buffer, length - buffer.len()).await?;
+        let end = buffer.len() + length;
+        while buffer.len() < end {
+            let read = session.read_content(buffer, end - buffer.len()).await?;
             self.job.received_bytes.fetch_add(read as u64, Ordering::Relaxed);
             self.job.limit.take(read as u64).await;
         }
+        Ok(())
+    }
+
+    /// Writes what is held, and holds what follows it from now on.
+    fn write(&self, held: &mut Held) -> io::Result<()> {
+        let mut written = 0;
+        for hole in &held.holes {
+            let content = &held.bytes[written..hole.start];
+            self.job.file.write_all_at(content, held.offset + written as u64)?;
+            self.make_hole(held.offset + hole.start as u64, hole.len() as u64)?;
+            written = hole.end;
+        }
+        self.job.file.write_all_at(&held.bytes[written..], held.offset + written as u64)?;
+        held.begin(held.offset + held.bytes.len() as u64);
         Ok(())
     }
 
@@ -226,11 +266,30 @@ impl Worker {
     }
 }
 
-fn judge(hasher: &PieceHasher, index: u32, declared: PieceHash) -> Report {
-    if hasher.finish() == Some(declared) {
-        Report::Arrived { index, hash: declared }
-    } else {
-        Report::Damaged { index }
+impl Held {
+    fn new() -> Self {
+        Self { offset: 0, bytes: Vec::with_capacity(DATA_BYTES_MAX), holes: Vec::new() }
+    }
+
+    /// Holds nothing; what comes next is for this offset of the file.
+    fn begin(&mut self, offset: u64) {
+        self.offset = offset;
+        self.bytes.clear();
+        self.holes.clear();
+    }
+
+    /// Adds zeros, remembering where a hole is worth it; tells whether there is room for them.
+    fn add_hole(&mut self, bytes: u64) -> bool {
+        let room = DATA_BYTES_MAX - self.bytes.len();
+        let Some(length) = usize::try_from(bytes).ok().filter(|length| *length <= room) else {
+            return false;
+        };
+        let start = self.bytes.len();
+        self.bytes.resize(start + length, 0);
+        if length >= HOLE_BYTES_MIN {
+            self.holes.push(start..start + length);
+        }
+        true
     }
 }
 

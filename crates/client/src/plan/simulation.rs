@@ -11,7 +11,7 @@ use std::time::Duration;
 use towline_testkit::random::Random;
 
 use self::lead::{Outcome, Transfer};
-use super::{Plan, WorkerId};
+use super::{Plan, TakeOver, WorkerId};
 
 /// Transfers that are simulated.
 const SEEDS: u64 = 100_000;
@@ -68,7 +68,7 @@ fn every_transfer_with_an_honest_connection_completes_and_keeps_its_promises() {
 fn a_hundred_thousand_pieces_in_ever_smaller_runs_are_handed_out_without_delay() {
     let (count, now) = (100_000, Duration::ZERO);
     let workers: Vec<_> = (0..8).map(WorkerId).collect();
-    let mut plan = Plan::new(count);
+    let mut plan = Plan::new(count, TakeOver::Allowed);
     // The worst for the runs: every second piece was kept; every fourth in vain.
     plan.reserve((0..count).step_by(2));
     for piece in (0..count).step_by(2) {

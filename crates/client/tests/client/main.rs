@@ -4,4 +4,5 @@
 mod faults;
 mod hostile_server;
 mod local_disk;
+mod native;
 mod support;

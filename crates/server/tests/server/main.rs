@@ -8,6 +8,7 @@
 mod changes;
 mod confinement;
 mod exhaustion;
+mod native;
 mod one_port;
 mod parsing;
 mod shutdown;

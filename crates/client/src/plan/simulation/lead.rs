@@ -10,7 +10,7 @@ use towline_testkit::random::Random;
 
 use super::path::{Fate, Path};
 use crate::journal;
-use crate::plan::{Arrival, FIRST_RUN, Piece, Plan, TURN, WorkerId};
+use crate::plan::{Arrival, FIRST_RUN, Piece, Plan, TURN, TakeOver, WorkerId};
 
 const KEEPER: WorkerId = WorkerId(u32::MAX);
 const RUNS_AHEAD: usize = 2;
@@ -99,7 +99,7 @@ impl Transfer {
             count,
             disk: vec![false; count as usize],
             journal: journal::encode_source(&version(), u64::from(count)),
-            plan: Plan::new(count),
+            plan: Plan::new(count, TakeOver::Allowed),
             paths: Vec::new(),
             idle: BTreeSet::new(),
             events: BinaryHeap::new(),
@@ -171,7 +171,7 @@ impl Transfer {
     }
 
     fn start(&mut self) {
-        self.plan = Plan::new(self.count);
+        self.plan = Plan::new(self.count, TakeOver::Allowed);
         self.events.clear();
         self.idle.clear();
         self.verified.clear();

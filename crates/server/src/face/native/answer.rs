@@ -1,6 +1,7 @@
 //! Answering requests, one after the other.
 
 use std::future::Future;
+use std::io;
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 
@@ -8,6 +9,7 @@ use tokio::time::{sleep, timeout};
 use towline_proto::limits::DATA_BYTES_MAX;
 use towline_proto::name::RemoteName;
 use towline_proto::native::message::{Answer, ErrorCode, Info, Refusal, Request, Version};
+use towline_proto::piece::PieceHash;
 use towline_store::local::{Extent, OpenError};
 
 use super::NativeError;
@@ -41,7 +43,7 @@ pub(super) async fn answer_all(
         let Some((request, wanted)) = next.map_err(|_| NativeError::Idle)? else {
             return Ok(());
         };
-        if !wanted.is_wanted() {
+        if !wanted.is_wanted() && request != Request::Cancel {
             continue;
         }
         match answer(request, &wanted, sender, session).await {
@@ -216,18 +218,30 @@ async fn list_hashes(
         return Err(refuse(ErrorCode::BadRequest, format!("there is no piece {}", pieces.end - 1)));
     }
     let first = pieces.start;
-    let mut hashes = Vec::with_capacity(pieces.len());
-    for index in pieces {
-        if !wanted.is_wanted() {
-            return Ok(());
-        }
-        hashes.push(with_heartbeats(file.hash(index), sender, session).await??);
-    }
+    // Many pieces that take little each are a long wait too.
+    let computing = compute_hashes(file, pieces, wanted);
+    let Some(hashes) = with_heartbeats(computing, sender, session).await?? else { return Ok(()) };
     if !file.file.is_unchanged()? {
         return Err(refuse(ErrorCode::Changed, "the file changed"));
     }
     sender.queue(&Answer::HashList { first, hashes });
     Ok(())
+}
+
+/// The hashes of a run of pieces; `None` where they are not wanted any more.
+async fn compute_hashes(
+    file: &PiecedFile,
+    pieces: Range<u32>,
+    wanted: &Wanted,
+) -> io::Result<Option<Vec<PieceHash>>> {
+    let mut hashes = Vec::with_capacity(pieces.len());
+    for index in pieces {
+        if !wanted.is_wanted() {
+            return Ok(None);
+        }
+        hashes.push(file.hash(index).await?);
+    }
+    Ok(Some(hashes))
 }
 
 /// Waits for some work, sending a heartbeat whenever the peer has not heard from us for a while.

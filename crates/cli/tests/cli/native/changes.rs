@@ -1,0 +1,152 @@
+//! The source changes while it is fetched: the result is one version, and equal pieces are kept.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::process::Child;
+
+use towline_testkit::chaos::{ChaosProxy, Direction, FaultKind, Plan};
+use towline_testkit::deadline::poll;
+
+use super::support::{Done, Got, Ground, MIB, got, got_of};
+
+const SIZE: u64 = 12 * MIB + 5;
+
+/// Pieces that have come before the change, at least.
+const BEFORE: u64 = 6;
+
+/// A transfer whose first connection stands still in the middle until the client gives it up; the others are
+/// sound.
+async fn held(ground: &Ground) -> (Child, ChaosProxy) {
+    let place = BEFORE * (MIB + 200) + MIB / 2;
+    let proxy = ChaosProxy::start(ground.server.addr(), move |connection| match connection {
+        0 => Plan::clean().with(Direction::ToClient, place, FaultKind::Stall),
+        _ => Plan::clean(),
+    })
+    .await;
+    let mut command = ground.get_from(proxy.addr(), "got");
+    let client = command.args(["-j1", "--timeout", "2s"]).spawn().unwrap();
+    proxy.wait_forwarded(Direction::ToClient, place).await;
+    ground.wait_journaled("got", BEFORE);
+    (client, proxy)
+}
+
+/// Changes the source in the middle of a transfer.
+async fn changed(change: impl FnOnce(&Path)) -> (Ground, Got) {
+    let ground = Ground::with_file(SIZE);
+    let (client, _proxy) = held(&ground).await;
+    change(&ground.served());
+    let got = got_of(client).await;
+    (ground, got)
+}
+
+/// The change was noticed, and what is equal did not come again.
+async fn keeps(pieces: u64, change: impl FnOnce(&Path)) -> Done {
+    let (ground, got) = changed(change).await;
+    let done = got.done();
+    ground.assert_got("got", &done);
+    assert!(done.kept_bytes >= pieces * MIB, "{done:?}");
+    // Besides the changed pieces, the one in flight comes again.
+    let again = (BEFORE - pieces + 2) * MIB;
+    assert!(done.received_bytes <= done.size.max(SIZE) + again, "{done:?}");
+    done
+}
+
+fn open(path: &Path) -> File {
+    OpenOptions::new().write(true).open(path).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_touched_source_costs_nothing() {
+    let touch = |path: &Path| open(path).set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    keeps(BEFORE, touch).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rewrite_in_place_with_size_and_mtime_put_back_is_noticed() {
+    keeps(BEFORE - 1, |path| {
+        let modified = std::fs::metadata(path).unwrap().modified().unwrap();
+        open(path).write_all_at(b"another", MIB + 3).unwrap();
+        open(path).write_all_at(b"content", 10 * MIB).unwrap();
+        open(path).set_modified(modified).unwrap();
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replaced_source_is_fetched_with_equal_pieces_kept() {
+    keeps(BEFORE - 1, |path| {
+        let new = path.with_extension("new");
+        std::fs::copy(path, &new).unwrap();
+        open(&new).write_all_at(b"another", MIB).unwrap();
+        std::fs::rename(new, path).unwrap();
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_truncated_in_the_middle_ends_as_it_is_now() {
+    let done = keeps(3, |path| open(path).set_len(3 * MIB + 9).unwrap()).await;
+    assert_eq!(done.size, 3 * MIB + 9);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_emptied_source_ends_empty() {
+    let done = keeps(0, |path| open(path).set_len(0).unwrap()).await;
+    assert_eq!(done.size, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_cut_to_a_piece_is_hashed_as_the_only_one() {
+    let done = keeps(0, |path| open(path).set_len(MIB).unwrap()).await;
+    assert_eq!(done.size, MIB);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_grown_source_is_fetched_to_its_new_end() {
+    let done = keeps(BEFORE, |path| open(path).write_all_at(b"more", SIZE + MIB).unwrap()).await;
+    assert_eq!(done.size, SIZE + MIB + 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_source_exits_3_and_the_part_stays_for_its_return() {
+    let (ground, got_before) = changed(|path| {
+        std::fs::rename(path, path.with_extension("away")).unwrap();
+    })
+    .await;
+    got_before.assert_failed(3);
+    assert!(!ground.path("got/file").exists());
+    std::fs::rename(ground.served().with_extension("away"), ground.served()).unwrap();
+    let done = got(ground.get("got")).await.done();
+    ground.assert_got("got", &done);
+    assert!(done.kept_bytes >= BEFORE * MIB, "{done:?}");
+}
+
+/// Puts a whole file of one letter in the source's place.
+fn replace_by(ground: &Ground, letter: u8) {
+    let new = ground.path("server_files/new");
+    std::fs::write(&new, vec![letter; usize::try_from(SIZE).unwrap()]).unwrap();
+    std::fs::rename(new, ground.served()).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_replaced_again_and_again_never_gives_a_mixture() {
+    let ground = Ground::with_file(SIZE);
+    let mut command = ground.get("got");
+    let client = command.args(["-j4", "--limit-rate", "16M"]).spawn().unwrap();
+    let version = || ground.journal("got").map(|journal| journal.version);
+    for letter in b'a'..=b'f' {
+        ground.wait_journaled("got", 1);
+        let before = version();
+        replace_by(&ground, letter);
+        // Gone at its end, begun anew when the change is noticed.
+        poll("a change that is noticed", || (version() != before).then_some(()));
+        if ground.path("got/file").exists() {
+            break;
+        }
+    }
+    let done = got_of(client).await.done();
+    let content = std::fs::read(ground.path("got/file")).unwrap();
+    assert_eq!(done.blake3, blake3::hash(&content).to_string());
+    assert!(content.iter().all(|letter| *letter == content[0]), "a mixture: {done:?}");
+}

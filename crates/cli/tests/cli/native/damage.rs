@@ -1,0 +1,104 @@
+//! Flipped bits: found wherever they are; in a piece's bytes, they cost that piece alone.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+
+use towline_proto::name::RemoteName;
+use towline_proto::native::frame::{HEADER_BYTES, Header};
+use towline_proto::native::message::Request;
+use towline_proto::native::preface::{PREFACE_BYTES, Preface};
+use towline_testkit::chaos::{ChaosProxy, Direction, FaultKind, Plan};
+
+use super::support::{Done, Ground, MIB, got, side_by_side};
+
+const SIZE: u64 = 3 * MIB + 5;
+
+/// Length of what a client says before its first request for content.
+fn question_bytes() -> u64 {
+    let stat = Request::Stat { name: RemoteName::parse(b"file").unwrap() };
+    (PREFACE_BYTES + stat.encode().len()) as u64
+}
+
+/// Length of the preface and the description with which the server begins.
+fn description_bytes(server: SocketAddr) -> u64 {
+    let mut stream = TcpStream::connect(server).unwrap();
+    let stat = Request::Stat { name: RemoteName::parse(b"file").unwrap() };
+    stream.write_all(&[&Preface::OURS.encode()[..], &stat.encode()].concat()).unwrap();
+    let mut beginning = [0; PREFACE_BYTES + HEADER_BYTES];
+    stream.read_exact(&mut beginning).unwrap();
+    let header = beginning[PREFACE_BYTES..].try_into().unwrap();
+    (beginning.len() + Header::decode(header).unwrap().length) as u64
+}
+
+/// Fetches over one connection after the other, the first of which flips a bit.
+async fn flipped(ground: &Ground, folder: &str, direction: Direction, place: u64) -> Done {
+    let proxy = ChaosProxy::start(ground.server.addr(), move |connection| match connection {
+        0 => Plan::clean().with(direction, place, FaultKind::Flip { mask: 0x04 }),
+        _ => Plan::clean(),
+    })
+    .await;
+    let mut command = ground.get_from(proxy.addr(), folder);
+    command.args(["-j1", "--timeout", "1s"]);
+    let done = got(command).await.done();
+    ground.assert_got(folder, &done);
+    done
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flipped_bit_in_a_pieces_bytes_costs_that_piece_alone() {
+    let ground = Ground::with_file(SIZE);
+    let content = description_bytes(ground.server.addr()) + HEADER_BYTES as u64;
+    for place in [content, content + MIB / 2, content + MIB - 1, content + MIB + 100] {
+        let done = flipped(&ground, &format!("got{place}"), Direction::ToClient, place).await;
+        let Done { received_bytes, repaired_bytes, lost_connections, .. } = done;
+        assert_eq!((received_bytes, repaired_bytes, lost_connections), (SIZE + MIB, MIB, 0));
+    }
+}
+
+/// Flips a bit of every byte of `places`; each is found, and costs its connection and no verified piece.
+async fn costs_a_connection(direction: Direction, places: impl Fn(u64) -> Vec<u64>) {
+    let ground = Arc::new(Ground::with_file(SIZE));
+    let places = places(description_bytes(ground.server.addr()));
+    side_by_side(places.into_iter().map(|place| {
+        let ground = Arc::clone(&ground);
+        async move {
+            let done = flipped(&ground, &format!("got{place}"), direction, place).await;
+            assert!(done.received_bytes <= SIZE + MIB, "byte {place}: {done:?}");
+            assert_eq!(done.repaired_bytes, 0, "byte {place}");
+        }
+    }))
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flipped_bit_in_the_clients_preface_and_question_is_healed() {
+    costs_a_connection(Direction::ToServer, |_| (0..question_bytes()).step_by(2).collect()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flipped_bit_in_a_request_for_pieces_is_healed() {
+    let request = question_bytes()..question_bytes() + 60;
+    costs_a_connection(Direction::ToServer, |_| request.clone().step_by(5).collect()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flipped_bit_in_the_servers_preface_and_description_is_healed() {
+    costs_a_connection(Direction::ToClient, |end| (0..end).step_by(3).collect()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flipped_bit_in_the_header_of_a_pieces_bytes_is_healed() {
+    let header = HEADER_BYTES as u64;
+    costs_a_connection(Direction::ToClient, |start| (start..start + header).collect()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flipped_bit_in_a_pieces_hash_is_healed() {
+    let after_bytes = HEADER_BYTES as u64 + MIB;
+    costs_a_connection(Direction::ToClient, |start| {
+        let frame = start + after_bytes;
+        (frame..frame + HEADER_BYTES as u64 + 32).step_by(3).collect()
+    })
+    .await;
+}

@@ -1,0 +1,49 @@
+//! Files of every size around the pieces' ends.
+
+use super::support::{Done, Ground, MIB, got, side_by_side};
+
+const SIZES: [u64; 7] = [0, 1, MIB - 1, MIB, MIB + 1, 2 * MIB, 9 * MIB + 77];
+
+async fn arrives(size: u64, args: &'static [&'static str]) {
+    let ground = Ground::with_file(size);
+    let mut command = ground.get("got");
+    command.args(args);
+    let done = got(command).await.done();
+    ground.assert_got("got", &done);
+    let expected = (size, size, 0, 0, 0);
+    let Done { size, received_bytes, kept_bytes, repaired_bytes, lost_connections, .. } = done;
+    assert_eq!((size, received_bytes, kept_bytes, repaired_bytes, lost_connections), expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_size_around_a_piece_arrives_over_one_connection_and_no_byte_twice() {
+    side_by_side(SIZES.map(|size| arrives(size, &["-j1"]))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_size_around_a_piece_arrives_over_eight_connections() {
+    side_by_side(SIZES.map(|size| async move {
+        let ground = Ground::with_file(size);
+        let mut command = ground.get("got");
+        command.arg("-j8");
+        let done = got(command).await.done();
+        ground.assert_got("got", &done);
+        assert_eq!((done.size, done.kept_bytes, done.lost_connections), (size, 0, 0));
+    }))
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "the plan hands out again what healthy connections are about to bring"]
+async fn a_sound_network_brings_hardly_a_piece_twice_with_any_number_of_connections() {
+    const SIZE: u64 = 64 * MIB;
+    for connections in ["-j2", "-j8", "-j64"] {
+        let ground = Ground::with_file(SIZE);
+        let mut command = ground.get("got");
+        command.arg(connections);
+        let done = got(command).await.done();
+        ground.assert_got("got", &done);
+        let twice = done.received_bytes - SIZE;
+        assert!(twice <= 8 * MIB, "{connections}: {twice} bytes came twice");
+    }
+}

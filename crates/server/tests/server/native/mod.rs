@@ -1,0 +1,7 @@
+//! The native face: what a peer may send, what it gets, and what it cannot reach.
+
+mod confinement;
+mod deadlines;
+mod parsing;
+mod requests;
+mod support;
