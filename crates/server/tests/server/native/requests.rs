@@ -178,7 +178,7 @@ async fn cancel_ends_the_answer_at_hand_drops_what_waits_and_is_answered_itself(
     loop {
         match peer.next().await {
             Frame::Content(_) => {}
-            frame if piece(pieces, &frame) => pieces += 1,
+            frame @ Frame::Answer(_) if piece(pieces, &frame) => pieces += 1,
             Frame::Answer(Answer::Error(refusal)) => {
                 assert_eq!(refusal.code, ErrorCode::Cancelled);
                 break;
