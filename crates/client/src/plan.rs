@@ -24,6 +24,9 @@ const RUN_MAX: u32 = 64;
 /// is thought to take as long at a connection whose speed is not known.
 const RUN_TIME: Duration = Duration::from_millis(500);
 
+/// No piece is asked for twice to save less than this.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// How long a damaged piece waits for a connection that has not tried it and shows no progress.
 const TURN: Duration = Duration::from_secs(10);
 
@@ -240,7 +243,7 @@ impl Plan {
             .max_by_key(|(_, time)| *time)?;
         // What it has itself comes sooner than one more would, and is never taken.
         let my_time = self.workers.get(&id)?.time_for_one_more(now);
-        (my_time * 2 < time).then_some(piece..piece + 1)
+        (time >= PATIENCE && my_time * 2 < time).then_some(piece..piece + 1)
     }
 
     fn put_back(&mut self, piece: u32) {

@@ -8,6 +8,9 @@ use tokio::time::sleep;
 /// How far a transfer that was slower may catch up.
 const BURST: Duration = Duration::from_millis(50);
 
+/// Fewest bytes read at once, however low the rate.
+const READ_BYTES_MIN: usize = 4 * 1_024;
+
 /// When bytes may go through: pure, the clock is the caller's.
 #[derive(Clone, Copy, Debug)]
 pub struct Throttle {
@@ -42,6 +45,13 @@ impl SharedThrottle {
     pub(crate) fn new(bytes_per_s: Option<u64>) -> Self {
         let throttle = bytes_per_s.map(|bytes_per_s| Mutex::new(Throttle::new(bytes_per_s)));
         Self { began: Instant::now(), throttle }
+    }
+
+    /// Bytes to read at once: a tenth of a second's at a low rate, so that the peer sees them being taken.
+    pub(crate) fn read_bytes_max(&self) -> usize {
+        let Some(throttle) = &self.throttle else { return usize::MAX };
+        let bytes_per_s = throttle.lock().unwrap_or_else(PoisonError::into_inner).bytes_per_s;
+        usize::try_from(bytes_per_s / 10).unwrap_or(usize::MAX).max(READ_BYTES_MIN)
     }
 
     /// Takes note that bytes came, and waits until more may.

@@ -18,6 +18,9 @@ use towline_proto::piece::PieceHash;
 
 use crate::connect::{Address, ConnectError, connect};
 
+/// Heartbeats that are borne before an answer: hours' worth from an honest server, which sends one in seconds.
+const HEARTBEATS_MAX: u32 = 10_000;
+
 /// A connection whose prefaces are exchanged.
 #[derive(Debug)]
 pub(super) struct Session {
@@ -44,6 +47,9 @@ pub enum SessionError {
     /// Nothing came for too long.
     #[error("the server was silent for {0:?}")]
     Silent(Duration),
+    /// The server said for hours that it is at work, and nothing else.
+    #[error("the server sent {HEARTBEATS_MAX} signs of life and no answer")]
+    OnlyHeartbeats,
     /// The server closed the connection.
     #[error("the server closed the connection")]
     Closed,
@@ -121,9 +127,9 @@ impl Session {
         within(self.silence_max, self.stream.write_all(&request.encode())).await
     }
 
-    /// The next frame that is no heartbeat.
+    /// The next frame that is no heartbeat; of those, only so many are borne.
     pub(super) async fn next(&mut self) -> Result<Frame, SessionError> {
-        loop {
+        for _ in 0..HEARTBEATS_MAX {
             let mut header = [0; HEADER_BYTES];
             self.read_exact(&mut header).await?;
             let header = Header::decode(&header)?;
@@ -138,6 +144,7 @@ impl Session {
                 answer => return Ok(Frame::Answer(answer)),
             }
         }
+        Err(SessionError::OnlyHeartbeats)
     }
 
     /// Reads some bytes of content into the free space of `buffer`, at most `length`; tells how many.

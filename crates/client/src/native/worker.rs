@@ -195,7 +195,7 @@ impl Worker {
                     hasher.update(&held.bytes[before..]);
                 }
                 Frame::Answer(Answer::Hole { bytes }) if bytes <= hasher.left() => {
-                    hash_zeros(&mut hasher, bytes);
+                    hash_zeros(&mut hasher, bytes).await;
                     if !held.add_hole(bytes) {
                         self.write(held).map_err(Stop::Write)?;
                         self.make_hole(held.offset, bytes).map_err(Stop::Write)?;
@@ -225,7 +225,8 @@ impl Worker {
     ) -> Result<(), Stop> {
         let end = buffer.len() + length;
         while buffer.len() < end {
-            let read = session.read_content(buffer, end - buffer.len()).await?;
+            let wanted = (end - buffer.len()).min(self.job.limit.read_bytes_max());
+            let read = session.read_content(buffer, wanted).await?;
             self.job.received_bytes.fetch_add(read as u64, Ordering::Relaxed);
             self.job.limit.take(read as u64).await;
         }
@@ -293,12 +294,14 @@ impl Held {
     }
 }
 
-fn hash_zeros(hasher: &mut PieceHasher, bytes: u64) {
+/// Hashes zeros without keeping other connections from their turn: a hole may be huge.
+async fn hash_zeros(hasher: &mut PieceHasher, bytes: u64) {
     let mut done = 0;
     while done < bytes {
         let zeros = part_of_zeros(bytes - done);
         hasher.update(zeros);
         done += zeros.len() as u64;
+        tokio::task::consume_budget().await;
     }
 }
 

@@ -82,6 +82,9 @@ pub enum FrameError {
         /// The length in the header.
         length: u32,
     },
+    /// Content of no bytes.
+    #[error("a frame of content without any")]
+    Empty,
     /// Too few bytes.
     #[error("a frame is incomplete")]
     Incomplete,
@@ -127,6 +130,9 @@ impl Header {
         };
         if kind == Kind::Data {
             header.check(b"")?;
+            if length == 0 {
+                return Err(FrameError::Empty);
+            }
         }
         Ok(header)
     }
@@ -209,6 +215,7 @@ mod tests {
             header_of(&data_header(DATA_BYTES_MAX + 1)),
             Err(FrameError::TooLong { .. })
         ));
+        assert_eq!(header_of(&data_header(0)), Err(FrameError::Empty));
         let long = control(Kind::Stat, &vec![0; CONTROL_BYTES_MAX + 1]);
         assert!(matches!(header_of(&long), Err(FrameError::TooLong { .. })));
     }
