@@ -180,11 +180,13 @@ fn events_as_json_tell_a_transfer_from_beginning_to_end() {
     site.serve_file("file", 1_000);
     let server = site.server();
     let ran = run(site.client("file", server.addr()).arg("--json"));
-    let events: Vec<_> = ran
+    let mut events: Vec<_> = ran
         .stdout
         .lines()
         .map(|line| line.strip_prefix("{\"event\":\"").unwrap().split('"').next().unwrap())
         .collect();
+    // The content comes in as many reads as it pleases the network.
+    events.dedup();
     assert_eq!(
         events,
         ["connecting", "connected", "started", "progress", "verified", "published", "done"]
