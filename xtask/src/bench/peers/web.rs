@@ -24,7 +24,7 @@ impl Curl {
     pub(in crate::bench) const NGINX: &str = "curl from nginx";
     pub(in crate::bench) const CADDY: &str = "curl from caddy";
 
-    /// nginx with sendfile, two workers, no log.
+    /// nginx with sendfile and no log, in one process, so that ending it leaves no worker behind.
     pub(in crate::bench) fn from_nginx(bench: &Bench, source: &Path) -> Result<Self> {
         let folder = bench.scratch.path().join("nginx");
         fs::create_dir(&folder)?;
@@ -33,7 +33,7 @@ impl Curl {
         fs::write(
             &config,
             format!(
-                "daemon off; worker_processes 2; user root; pid {0}/pid; error_log {0}/error.log;
+                "daemon off; master_process off; user root; pid {0}/pid; error_log {0}/error.log;
                  events {{ worker_connections 1024; }}
                  http {{
                      access_log off; sendfile on; tcp_nopush on;
