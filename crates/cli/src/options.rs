@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use towline_net::socket::Congestion;
+
 /// Smallest and largest buffer that makes sense, in bytes.
 const BUFFER_BYTES: std::ops::RangeInclusive<u64> = 512..=64 * 1_024 * 1_024;
 
@@ -42,6 +44,16 @@ pub(crate) fn rate(text: &str) -> Result<u64, String> {
 pub(crate) fn blake3(text: &str) -> Result<blake3::Hash, String> {
     let digits = text.strip_prefix("blake3:").ok_or("write it as blake3:HEX")?;
     digits.parse().map_err(|error| format!("not 64 hexadecimal digits: {error}"))
+}
+
+/// How a sender meets congestion: `auto`, `system`, or an algorithm by its name.
+pub(crate) fn congestion(text: &str) -> Result<Congestion, String> {
+    match text {
+        "auto" => Ok(Congestion::Auto),
+        "system" => Ok(Congestion::System),
+        "" => Err("name an algorithm, or use auto or system".into()),
+        name => Ok(Congestion::Named(name.into())),
+    }
 }
 
 /// A duration: `30` or `2.5` are seconds, `500ms`, `1m 30s` and `1h` are as written.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
+use towline_net::socket;
 
 /// Head start of each address before the next one is tried beside it (RFC 8305, section 5).
 const HEAD_START: Duration = Duration::from_millis(250);
@@ -97,9 +98,12 @@ pub async fn connect(address: &Address, deadline: Duration) -> Result<TcpStream,
             .map_err(|source| ConnectError::LookUp { host: host.clone(), source })?;
         race(alternate_families(found)).await?.ok_or_else(|| ConnectError::NoAddress(host.clone()))
     };
-    timeout(deadline, connecting)
+    let stream = timeout(deadline, connecting)
         .await
-        .map_err(|_| ConnectError::TimedOut { address: address.clone(), after: deadline })?
+        .map_err(|_| ConnectError::TimedOut { address: address.clone(), after: deadline })??;
+    // A kernel that lacks one of the settings does without it; the deadlines hold all the same.
+    let _ = socket::prepare(&stream);
+    Ok(stream)
 }
 
 /// Orders addresses so that the families take turns, beginning with the one that the system prefers: a dead

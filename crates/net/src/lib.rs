@@ -6,4 +6,5 @@ pub mod close;
 pub mod listen;
 pub mod peeked;
 pub mod send_file;
+pub mod socket;
 pub mod source;

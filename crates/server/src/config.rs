@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use towline_net::socket::Congestion;
 use towline_store::beneath::Links;
 
 /// Everything that [`run`](crate::run) needs besides its listening sockets.
@@ -22,6 +23,8 @@ pub struct Config {
     pub grace: Duration,
     /// Bytes handed to the kernel at once while sending.
     pub chunk_bytes: usize,
+    /// How senders meet congestion.
+    pub congestion: Congestion,
 }
 
 /// Bounds on connections.
@@ -64,6 +67,7 @@ impl Config {
             deadlines: Deadlines::default(),
             grace: Duration::from_secs(30),
             chunk_bytes: 1_024 * 1_024,
+            congestion: Congestion::default(),
         }
     }
 }

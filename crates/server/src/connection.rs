@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use towline_net::peeked::Peeked;
+use towline_net::socket;
 use towline_proto::sniff::{SNIFF_BYTES_MAX, Sniff, sniff};
 
 use crate::face;
@@ -21,8 +22,9 @@ pub(crate) struct Session {
 pub(crate) async fn run(stream: TcpStream, session: Session) {
     let peer = session.peer;
     tracing::info!("{peer}: connected");
-    // Replies are written whole; waiting to fill a segment only delays them.
-    let _ = stream.set_nodelay(true);
+    if let Err(error) = socket::prepare(&stream) {
+        tracing::debug!("{peer}: the socket stays as it is: {error}");
+    }
     let mut stream = Peeked::new(stream);
     tokio::select! {
         () = serve(&mut stream, &session) => {}
@@ -39,7 +41,14 @@ async fn serve(stream: &mut Peeked<TcpStream>, session: &Session) {
     let first_bytes =
         timeout(session.server.deadlines.first_bytes, stream.peek_until(SNIFF_BYTES_MAX, settle));
     match session.server.shutdown.unless_draining(first_bytes).await {
-        Some(Ok(Ok(Some(Sniff::Face(face))))) => face::serve(face, stream, session).await,
+        Some(Ok(Ok(Some(Sniff::Face(face))))) => {
+            let chosen =
+                socket::choose_congestion_control(stream.get_ref(), &session.server.congestion);
+            if let Err(error) = chosen {
+                tracing::debug!("{peer}: the system's congestion control stays: {error}");
+            }
+            face::serve(face, stream, session).await;
+        }
         Some(Ok(Ok(Some(_)))) => {
             tracing::info!("{peer}: closed: its first bytes are of no protocol spoken here");
             face::close(stream, session).await;

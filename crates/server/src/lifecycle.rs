@@ -13,6 +13,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use towline_net::listen::raise_descriptor_limit;
+use towline_net::socket::{Congestion, LONG_PATH_ALGORITHM, Unavailable, check_available};
 use towline_store::digester::Digester;
 use towline_store::hash_store::HashStore;
 use towline_store::local::LocalRoot;
@@ -37,6 +38,7 @@ pub(crate) struct Server {
     pub(crate) transfers: Transfers,
     pub(crate) deadlines: Deadlines,
     pub(crate) chunk_bytes: usize,
+    pub(crate) congestion: Congestion,
     pub(crate) shutdown: Shutdown,
 }
 
@@ -58,6 +60,14 @@ pub enum StartError {
         path: PathBuf,
         /// The system's reason.
         source: io::Error,
+    },
+    /// The congestion control that was asked for is not to be had.
+    #[error("cannot use the congestion control {algorithm}: {reason}")]
+    Congestion {
+        /// As the kernel calls it.
+        algorithm: String,
+        /// What the kernel says.
+        reason: Unavailable,
     },
 }
 
@@ -94,6 +104,7 @@ pub async fn run(
     shutdown: Shutdown,
 ) -> Result<(), StartError> {
     warn_of_few_descriptors(raise_descriptor_limit(), config.limits.connections);
+    check_congestion_control(&config.congestion)?;
     let server = Arc::new(Server::new(&config, shutdown)?);
     let connections = TaskTracker::new();
     let accepting = TaskTracker::new();
@@ -127,6 +138,7 @@ impl Server {
             transfers: Transfers::default(),
             deadlines: config.deadlines,
             chunk_bytes: config.chunk_bytes,
+            congestion: config.congestion.clone(),
             shutdown,
         })
     }
@@ -157,6 +169,23 @@ async fn remind(server: &Server) -> Infallible {
         }
         sleep(REMINDER_INTERVAL).await;
     }
+}
+
+/// Refuses an algorithm that cannot be used, and says what long paths lack.
+fn check_congestion_control(congestion: &Congestion) -> Result<(), StartError> {
+    match congestion {
+        Congestion::System => {}
+        Congestion::Named(algorithm) => check_available(algorithm)
+            .map_err(|reason| StartError::Congestion { algorithm: algorithm.clone(), reason })?,
+        Congestion::Auto => {
+            if let Err(reason) = check_available(LONG_PATH_ALGORITHM) {
+                tracing::info!(
+                    "long lossy paths will be slow: no congestion control {LONG_PATH_ALGORITHM}: {reason}"
+                );
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Says so early when the system allows fewer open files than the connections need.

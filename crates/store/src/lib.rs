@@ -11,4 +11,5 @@ pub mod hashing;
 pub mod local;
 pub mod piece_hashes;
 pub mod staged;
+pub mod syncer;
 pub mod version;

@@ -13,11 +13,12 @@ use std::sync::Arc;
 
 use rustix::fs::unlinkat;
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags};
-use rustix::fs::{flock, fstat, fstatvfs, fsync, linkat, openat, renameat, renameat_with, statat};
+use rustix::fs::{flock, fstat, fstatvfs, linkat, openat, renameat, renameat_with, statat};
 use rustix::io::Errno;
 use towline_proto::name::{RemoteName, part_name};
 
 use crate::folders::{NewFolders, sync_folder};
+use crate::syncer::Syncer;
 
 /// How often taking the unfinished file is tried again while another process finishes with it.
 const RACES_MAX: usize = 100;
@@ -69,6 +70,7 @@ pub struct Staged {
     file_name: Vec<u8>,
     part_name: Vec<u8>,
     file: Arc<File>,
+    syncer: Syncer,
     new_folders: NewFolders,
     leftovers: Leftovers,
 }
@@ -137,6 +139,7 @@ impl Staged {
         let file = take_part(&folder, &part_name)
             .map_err(|source| StageError::File { step: "create", path: target.clone(), source })?
             .ok_or_else(|| StageError::Busy(target.clone()))?;
+        let file = Arc::new(file);
         if leftovers == Leftovers::Keep {
             new_folders.keep();
         }
@@ -145,7 +148,8 @@ impl Staged {
             folder,
             file_name,
             part_name,
-            file: Arc::new(file),
+            syncer: Syncer::new(Arc::clone(&file)),
+            file,
             new_folders,
             leftovers,
         };
@@ -169,6 +173,11 @@ impl Staged {
     /// The file to write into; empty at first.
     pub fn file(&self) -> &Arc<File> {
         &self.file
+    }
+
+    /// For whoever wants the last wait for the disk to be short.
+    pub fn syncer(&self) -> &Syncer {
+        &self.syncer
     }
 
     /// Whether the file has no byte yet, from this transfer or one before it.
@@ -203,7 +212,7 @@ impl Staged {
 
     /// An error in writing, for whoever writes to [`Staged::file`].
     pub fn write_failed(&self, source: io::Error) -> StageError {
-        StageError::File { step: "write", path: self.target.clone(), source }
+        self.file_failed("write", source)
     }
 
     /// Gives the file its final name. Blocks until that is as durable as asked for.
@@ -213,7 +222,7 @@ impl Staged {
         durability: Durability,
     ) -> Result<PathBuf, StageError> {
         if durability == Durability::Synced {
-            fsync(&self.file).map_err(|errno| self.failed("sync", errno))?;
+            self.syncer.finish().map_err(|source| self.file_failed("sync", source))?;
         }
         self.rename(existing)?;
         let _ = unlinkat(&self.folder, &self.journal_name()[..], AtFlags::empty());
@@ -256,7 +265,11 @@ impl Staged {
     }
 
     fn failed(&self, step: &'static str, errno: Errno) -> StageError {
-        StageError::File { step, path: self.target.clone(), source: errno.into() }
+        self.file_failed(step, errno.into())
+    }
+
+    fn file_failed(&self, step: &'static str, source: io::Error) -> StageError {
+        StageError::File { step, path: self.target.clone(), source }
     }
 }
 

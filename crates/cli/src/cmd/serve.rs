@@ -8,6 +8,7 @@ use anyhow::{Context, anyhow};
 use etcetera::BaseStrategy;
 use tokio::net::TcpListener;
 use towline_net::listen::{listen, listen_everywhere};
+use towline_net::socket::Congestion;
 use towline_server::config::{Config, Limits};
 use towline_server::lifecycle::Shutdown;
 use towline_store::beneath::Links;
@@ -78,6 +79,10 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "SIZE", env = "TOWLINE_BUFFER_SIZE", default_value = "1M",
         value_parser = options::buffer_size)]
     buffer_size: usize,
+    /// Congestion control: `auto` (BBR on long paths), `system`, or an algorithm of the kernel's
+    #[arg(long, value_name = "NAME", env = "TOWLINE_CONGESTION", default_value = "auto",
+        value_parser = options::congestion)]
+    congestion: Congestion,
 }
 
 impl ServeArgs {
@@ -93,6 +98,7 @@ impl ServeArgs {
             },
             grace,
             chunk_bytes: self.buffer_size,
+            congestion: self.congestion,
             ..defaults
         }
     }

@@ -4,6 +4,7 @@
 mod error;
 mod kept;
 mod session;
+mod sync_ahead;
 mod transfer;
 mod worker;
 

@@ -108,7 +108,6 @@ impl Session {
         silence_max: Duration,
     ) -> Result<(Self, Info), SessionError> {
         let mut stream = connect(address, silence_max).await?;
-        stream.set_nodelay(true)?;
         let stat = Request::Stat { name: name.clone() };
         let greeting = [&Preface::OURS.encode()[..], &stat.encode()].concat();
         within(silence_max, stream.write_all(&greeting)).await?;

@@ -18,6 +18,7 @@ use towline_store::hashing::hash_piece;
 use towline_store::staged::{StageError, Staged};
 
 use super::session::Session;
+use super::sync_ahead::SyncAhead;
 use super::worker::{Job, Report, Worker};
 use super::{Connections, Failure, Options, Tally};
 use crate::journal;
@@ -68,6 +69,7 @@ pub(super) struct Transfer<'a> {
     verified: BTreeMap<u32, PieceHash>,
     damages: HashMap<u32, u32>,
     journal: File,
+    sync_ahead: SyncAhead,
     workers: BTreeMap<WorkerId, mpsc::Sender<Range<u32>>>,
     /// Also those that have given up: their numbers are not used again.
     workers_begun: u32,
@@ -121,6 +123,7 @@ impl<'a> Transfer<'a> {
             verified: BTreeMap::new(),
             damages: HashMap::new(),
             journal,
+            sync_ahead: SyncAhead::new(staged.syncer(), options.durability),
             workers: BTreeMap::new(),
             workers_begun: 0,
             idle: BTreeSet::new(),
@@ -270,6 +273,7 @@ impl<'a> Transfer<'a> {
             // The journal names it already.
             return Ok(());
         }
+        self.sync_ahead.wrote(self.job.geometry.bytes_of(index..index + 1));
         self.journal
             .write_all(&journal::encode_piece(index, hash))
             .map_err(|source| self.staged.write_failed(source).into())

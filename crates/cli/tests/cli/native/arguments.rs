@@ -163,3 +163,12 @@ async fn a_server_that_is_not_there_exits_5_when_the_retries_are_used_up() {
     assert!(got.stderr.contains("tried 2 times"), "{got:?}");
     assert_eq!(ground.names("got"), [""; 0]);
 }
+
+#[test]
+fn a_congestion_control_that_the_kernel_lacks_is_refused_at_the_start() {
+    let site = crate::support::Site::new();
+    site.serve_file("file", 1);
+    let ran = run(&mut site.towline(["serve", "server_files", "--congestion", "no-such-thing"]));
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(ran.stderr.contains("cannot use the congestion control no-such-thing"), "{ran:?}");
+}

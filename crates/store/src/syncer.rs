@@ -1,0 +1,72 @@
+//! Bringing a file to the disk while it is still being written, so that the last wait for the disk is short.
+
+use std::fs::File;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustix::fs::{Advice, fadvise};
+
+/// Syncs one file, from several threads if need be.
+#[derive(Clone, Debug)]
+pub struct Syncer {
+    file: Arc<File>,
+    /// What went wrong and was not told yet: the kernel tells it once per open file. Held while syncing, so that no
+    /// other thread is told instead.
+    failure: Arc<Mutex<Option<io::Error>>>,
+}
+
+impl Syncer {
+    pub(crate) fn new(file: Arc<File>) -> Self {
+        Self { file, failure: Arc::default() }
+    }
+
+    /// Writes what the file holds so far to the disk. Blocks. A failure is told by the syncing that ends the transfer.
+    pub fn sync_ahead(&self) {
+        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        if failure.is_none() {
+            *failure = self.file.sync_data().err();
+        }
+    }
+
+    /// Writes content and metadata to the disk. Blocks; fails also for what failed before.
+    pub(crate) fn finish(&self) -> io::Result<()> {
+        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        let synced = match failure.take() {
+            Some(error) => Err(error),
+            None => self.file.sync_all(),
+        };
+        if synced.is_err() {
+            // What did not reach the disk may still be in memory, marked as if it had. Whoever goes on with this
+            // file must read what the disk has.
+            let _ = fadvise(&*self.file, 0, None, Advice::DontNeed);
+        }
+        synced
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_on_the_way_is_told_at_the_end_and_once() {
+        // A pipe cannot be synced.
+        let (_reader, writer) = std::io::pipe().unwrap();
+        let syncer = Syncer::new(Arc::new(File::from(std::os::fd::OwnedFd::from(writer))));
+        syncer.clone().sync_ahead();
+        let failure = syncer.failure.lock().unwrap().as_ref().map(io::Error::kind);
+        assert_eq!(failure, Some(io::ErrorKind::InvalidInput));
+        assert_eq!(syncer.finish().unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        assert!(syncer.failure.lock().unwrap().is_none());
+    }
+
+    #[test]
+    fn a_file_is_synced_while_it_grows() {
+        let file = Arc::new(tempfile::tempfile().unwrap());
+        let syncer = Syncer::new(Arc::clone(&file));
+        io::Write::write_all(&mut &*file, b"some").unwrap();
+        syncer.sync_ahead();
+        io::Write::write_all(&mut &*file, b"more").unwrap();
+        syncer.finish().unwrap();
+    }
+}
