@@ -3,6 +3,7 @@
 mod args;
 mod cmd;
 mod exit;
+mod identity;
 mod logging;
 mod options;
 mod output;

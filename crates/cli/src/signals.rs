@@ -38,3 +38,18 @@ impl Endings {
         }
     }
 }
+
+/// SIGHUP, which asks a server to read its files again.
+pub(crate) struct Reloads(Signal);
+
+impl Reloads {
+    /// Begins to catch. From its making on, the signal no longer ends the program.
+    pub(crate) fn catch() -> std::io::Result<Self> {
+        Ok(Self(signal(SignalKind::hangup())?))
+    }
+
+    /// Waits for the next one.
+    pub(crate) async fn next(&mut self) {
+        self.0.recv().await;
+    }
+}

@@ -1,4 +1,4 @@
-//! Sockets: listening, the sniffed-bytes stream, sending files, and closing politely.
+//! Connections: listening, the sniffed-bytes stream, TLS, sending files, and closing politely.
 //!
 //! What bytes mean is `proto`'s concern, what a file is `store`'s.
 
@@ -8,3 +8,5 @@ pub mod peeked;
 pub mod send_file;
 pub mod socket;
 pub mod source;
+pub mod stream;
+pub mod tls;

@@ -1,9 +1,11 @@
 //! What a server is told: plain values, checked by whoever made them.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use towline_net::socket::Congestion;
+use towline_net::tls::server::Acceptor;
 use towline_store::beneath::Links;
 
 /// Everything that [`run`](crate::run) needs besides its listening sockets.
@@ -25,6 +27,10 @@ pub struct Config {
     pub chunk_bytes: usize,
     /// How senders meet congestion.
     pub congestion: Congestion,
+    /// Shakes hands with clients that encrypt. A clone of it can be given another identity while the server runs.
+    pub tls: Arc<Acceptor>,
+    /// Whether clients that do not encrypt are turned away.
+    pub require_tls: bool,
 }
 
 /// Bounds on connections.
@@ -41,6 +47,8 @@ pub struct Limits {
 pub struct Deadlines {
     /// From accepting a connection to the bytes that choose its face.
     pub first_bytes: Duration,
+    /// From there to an agreement on the encryption.
+    pub tls_handshake: Duration,
     /// From there to a whole request.
     pub request: Duration,
     /// Without a byte accepted by the peer while it is sent something.
@@ -58,7 +66,7 @@ pub struct Deadlines {
 
 impl Config {
     /// A server of `root` with every default, remembering nothing.
-    pub fn new(root: impl Into<PathBuf>) -> Self {
+    pub fn new(root: impl Into<PathBuf>, tls: Arc<Acceptor>) -> Self {
         Self {
             root: root.into(),
             links: Links::default(),
@@ -68,6 +76,8 @@ impl Config {
             grace: Duration::from_secs(30),
             chunk_bytes: 1_024 * 1_024,
             congestion: Congestion::default(),
+            tls,
+            require_tls: false,
         }
     }
 }
@@ -82,6 +92,7 @@ impl Default for Deadlines {
     fn default() -> Self {
         Self {
             first_bytes: Duration::from_secs(10),
+            tls_handshake: Duration::from_secs(10),
             request: Duration::from_secs(10),
             write_stall: Duration::from_mins(1),
             close: Duration::from_secs(5),

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use towline_net::listen::raise_descriptor_limit;
 use towline_net::socket::{Congestion, LONG_PATH_ALGORITHM, Unavailable, check_available};
+use towline_net::tls::server::Acceptor;
 use towline_store::digester::Digester;
 use towline_store::hash_store::HashStore;
 use towline_store::local::LocalRoot;
@@ -39,6 +40,8 @@ pub(crate) struct Server {
     pub(crate) deadlines: Deadlines,
     pub(crate) chunk_bytes: usize,
     pub(crate) congestion: Congestion,
+    pub(crate) tls: Arc<Acceptor>,
+    pub(crate) require_tls: bool,
     pub(crate) shutdown: Shutdown,
 }
 
@@ -139,6 +142,8 @@ impl Server {
             deadlines: config.deadlines,
             chunk_bytes: config.chunk_bytes,
             congestion: config.congestion.clone(),
+            tls: Arc::clone(&config.tls),
+            require_tls: config.require_tls,
             shutdown,
         })
     }

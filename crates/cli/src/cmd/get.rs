@@ -96,6 +96,7 @@ impl Args {
         let (folder, target) = self.target()?;
         Ok(Options {
             address: self.url.address.clone(),
+            encryption: None,
             name: self.url.name.clone(),
             folder,
             target,

@@ -17,9 +17,10 @@ use tracing::level_filters::LevelFilter;
 use super::block_on;
 use crate::args::LogDirArgs;
 use crate::exit::{Exit, Failure};
+use crate::identity::{IdentitySource, TlsArgs};
 use crate::logging::{self, LogOptions};
 use crate::options;
-use crate::signals::{Ending, Endings};
+use crate::signals::{Ending, Endings, Reloads};
 
 /// The document's port.
 pub(crate) const DEFAULT_PORT: u16 = 9_999;
@@ -83,15 +84,21 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "NAME", env = "TOWLINE_CONGESTION", default_value = "auto",
         value_parser = options::congestion)]
     congestion: Congestion,
+    #[command(flatten)]
+    tls: TlsArgs,
 }
 
 impl ServeArgs {
+    fn state_dir(&self) -> Option<PathBuf> {
+        self.state_dir.clone().or_else(default_state_dir)
+    }
+
     /// The server that these flags describe.
-    pub(crate) fn config(self, root: &Path, grace: Duration) -> Config {
-        let defaults = Config::new(root);
+    fn config(self, root: &Path, grace: Duration, identity: &IdentitySource) -> Config {
+        let defaults = Config::new(root, identity.acceptor());
         Config {
             links: if self.follow_symlinks { Links::FollowInside } else { Links::Refuse },
-            state_dir: self.state_dir.or_else(default_state_dir),
+            state_dir: self.state_dir(),
             limits: Limits {
                 connections: self.max_connections as usize,
                 connections_per_source: self.max_per_source as usize,
@@ -99,6 +106,7 @@ impl ServeArgs {
             grace,
             chunk_bytes: self.buffer_size,
             congestion: self.congestion,
+            require_tls: self.tls.require_tls,
             ..defaults
         }
     }
@@ -111,31 +119,42 @@ fn default_state_dir() -> Option<PathBuf> {
 
 pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let Args { dir, port, grace, listen, log, serve } = args;
-    self::serve(&dir, port, &listen, log.log_dir.as_deref(), serve.config(&dir, grace))
+    self::serve(&Place { root: &dir, port, log_dir: log.log_dir.as_deref() }, &listen, serve, grace)
 }
 
-/// Serves `root` until a signal ends it: the first one drains, the second cuts.
+/// What is served, and where.
+pub(crate) struct Place<'a> {
+    pub(crate) root: &'a Path,
+    pub(crate) port: u16,
+    pub(crate) log_dir: Option<&'a Path>,
+}
+
+/// Serves until a signal ends it: the first one drains, the second cuts.
 pub(crate) fn serve(
-    root: &Path,
-    port: u16,
+    place: &Place<'_>,
     listen: &ListenArgs,
-    log_dir: Option<&Path>,
-    config: Config,
+    args: ServeArgs,
+    grace: Duration,
 ) -> Result<(), Failure> {
     let _log = logging::start(&LogOptions {
-        file: log_dir.map(|folder| (folder, "server")),
+        file: place.log_dir.map(|folder| (folder, "server")),
         console: if listen.quiet { LevelFilter::WARN } else { LevelFilter::INFO },
         verbose: listen.verbose,
     });
-    let root = root.canonicalize().with_context(|| format!("cannot serve {}", root.display()));
+    let root = place.root.canonicalize();
+    let root = root.with_context(|| format!("cannot serve {}", place.root.display()));
     let root = root.map_err(|error| Failure::new(Exit::NotFound, error))?;
+    let identity = IdentitySource::load(&args.tls, args.state_dir().as_deref())?;
+    let config = args.config(place.root, grace, &identity);
     block_on(async {
         let mut endings = Endings::catch().context("cannot catch signals")?;
-        let listeners = open_listeners(&listen.bind, port)?;
+        let mut reloads = Reloads::catch().context("cannot catch signals")?;
+        let listeners = open_listeners(&listen.bind, place.port)?;
         tracing::info!("serving {root:?}");
         for listener in &listeners {
             let address = listener.local_addr().context("cannot tell the listening address")?;
             tracing::info!("listening on {address}");
+            identity.advertise(address);
         }
         let shutdown = Shutdown::default();
         let mut running = std::pin::pin!(towline_server::run(listeners, config, shutdown.clone()));
@@ -146,6 +165,7 @@ pub(crate) fn serve(
                     ended.map_err(|error| Failure::new(Exit::Other, error))?;
                     break;
                 }
+                () = reloads.next() => identity.reload(),
                 signal = endings.next() => {
                     if ending.is_none() { shutdown.drain() } else { shutdown.cut() }
                     ending.get_or_insert(signal);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use super::serve::{self, ListenArgs, ServeArgs};
+use super::serve::{self, ListenArgs, Place, ServeArgs};
 use crate::exit::{Exit, Failure};
 use crate::options;
 
@@ -35,5 +35,6 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     std::fs::create_dir_all(&files_dir)
         .with_context(|| format!("cannot make the folder {}", files_dir.display()))
         .map_err(|error| Failure::new(Exit::LocalDisk, error))?;
-    serve::serve(&files_dir, port, &listen, Some(&log_dir), serve.config(&files_dir, grace))
+    let place = Place { root: &files_dir, port, log_dir: Some(&log_dir) };
+    serve::serve(&place, &listen, serve, grace)
 }

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
+use towline_net::tls::client::Connector;
 use towline_proto::name::RemoteName;
 use towline_proto::native::message::Info;
 use towline_proto::piece::{PieceHash, merge};
@@ -42,6 +43,8 @@ const CHANGES_MAX: u32 = 16;
 pub struct Options {
     /// The server.
     pub address: Address,
+    /// What encrypts; `None` for networks that are trusted.
+    pub encryption: Option<Connector>,
     /// The file, as the server names it.
     pub name: RemoteName,
     /// The folder that the result goes into; made if it is missing.
@@ -247,8 +250,9 @@ async fn begin(
 }
 
 async fn look(options: &Options, kept: &Kept) -> Result<Beginning, Failure> {
-    let Options { address, name, silence_max, .. } = options;
-    let (mut session, info) = Session::open(address, name, *silence_max).await?;
+    let Options { address, encryption, name, silence_max, .. } = options;
+    let (mut session, info) =
+        Session::open(address, encryption.as_ref(), name, *silence_max).await?;
     let known = match look_at_existing(options, &mut session, &info).await? {
         Some(downloaded) => Known::UpToDate(downloaded),
         None => Known::Candidates(kept.candidates(options, &mut session, &info).await?),

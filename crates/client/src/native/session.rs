@@ -4,8 +4,11 @@ use std::io;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
+use towline_net::peeked::Peeked;
+use towline_net::stream::Stream;
+use towline_net::tls::TlsError;
+use towline_net::tls::client::Connector;
 use towline_proto::escape::Escaped;
 use towline_proto::limits::HASHES_MAX;
 use towline_proto::name::RemoteName;
@@ -24,7 +27,7 @@ const HEARTBEATS_MAX: u32 = 10_000;
 /// A connection whose prefaces are exchanged.
 #[derive(Debug)]
 pub(super) struct Session {
-    stream: TcpStream,
+    stream: Stream,
     silence_max: Duration,
 }
 
@@ -44,6 +47,9 @@ pub enum SessionError {
     /// The server was not reached.
     #[error(transparent)]
     Connect(#[from] ConnectError),
+    /// No encrypted connection came about.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// Nothing came for too long.
     #[error("the server was silent for {0:?}")]
     Silent(Duration),
@@ -78,6 +84,7 @@ impl SessionError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Refused(refusal) => refusal.retry,
+            Self::Tls(error) => matches!(error, TlsError::Handshake(_)),
             Self::Preface(error) => {
                 !matches!(error, PrefaceError::Version(_) | PrefaceError::Capabilities(_))
             }
@@ -101,16 +108,26 @@ impl From<io::Error> for SessionError {
 }
 
 impl Session {
-    /// Connects and asks what `name` is; the preface goes out together with the question.
+    /// Connects, encrypted where there is a connector, and asks what `name` is; the preface goes out together with the
+    /// question.
     pub(super) async fn open(
         address: &Address,
+        encryption: Option<&Connector>,
         name: &RemoteName,
         silence_max: Duration,
     ) -> Result<(Self, Info), SessionError> {
-        let mut stream = connect(address, silence_max).await?;
+        let plain = connect(address, silence_max).await?;
+        let mut stream = match encryption {
+            None => Stream::plain(plain),
+            Some(connector) => {
+                let shaking_hands = timeout(silence_max, connector.connect(Peeked::new(plain)));
+                let shaken = shaking_hands.await.map_err(|_| SessionError::Silent(silence_max))?;
+                Stream::tls(shaken?)
+            }
+        };
         let stat = Request::Stat { name: name.clone() };
         let greeting = [&Preface::OURS.encode()[..], &stat.encode()].concat();
-        within(silence_max, stream.write_all(&greeting)).await?;
+        within(silence_max, write(&mut stream, &greeting)).await?;
         let mut session = Self { stream, silence_max };
         let mut preface = [0; PREFACE_BYTES];
         session.read_exact(&mut preface).await?;
@@ -123,7 +140,7 @@ impl Session {
 
     /// Sends a request.
     pub(super) async fn ask(&mut self, request: &Request) -> Result<(), SessionError> {
-        within(self.silence_max, self.stream.write_all(&request.encode())).await
+        within(self.silence_max, write(&mut self.stream, &request.encode())).await
     }
 
     /// The next frame that is no heartbeat; of those, only so many are borne.
@@ -205,6 +222,11 @@ impl Frame {
             _ => SessionError::OutOfPlace,
         }
     }
+}
+
+async fn write(stream: &mut Stream, bytes: &[u8]) -> io::Result<()> {
+    stream.write_all(bytes).await?;
+    stream.flush().await
 }
 
 async fn within<T>(

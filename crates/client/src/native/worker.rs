@@ -136,8 +136,8 @@ impl Worker {
         let mut session = if let Some(session) = open {
             session
         } else {
-            let opening = Session::open(&options.address, &options.name, options.silence_max);
-            opening.await?.0
+            let Options { address, encryption, name, silence_max, .. } = options;
+            Session::open(address, encryption.as_ref(), name, *silence_max).await?.0
         };
         self.report(Report::Ready).await?;
         let mut asked = VecDeque::new();

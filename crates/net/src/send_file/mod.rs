@@ -1,11 +1,12 @@
 //! Sending a range of a file over a socket: the send path is chosen here and nowhere else.
 //!
 //! On Linux the bytes go from the page cache to the socket by `sendfile` without passing through this
-//! process; where that is not to be had they are read and written.
+//! process; where that is not to be had they are read and written. What is to be encrypted is read.
 
 #[cfg(target_os = "linux")]
 mod linux;
 
+mod encrypted;
 mod fallback;
 
 use std::fs::File;
@@ -16,6 +17,8 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+
+use crate::stream::{Encrypting, Outgoing};
 
 /// How a file is sent.
 #[derive(Clone, Copy, Debug)]
@@ -44,18 +47,18 @@ pub enum SendError {
 ///
 /// The file's own offset is neither used nor moved, so that one open file serves many connections.
 pub async fn send_file(
-    stream: &TcpStream,
+    outgoing: &mut Outgoing<'_>,
     file: &Arc<File>,
     range: Range<u64>,
     options: SendOptions,
     mut on_sent: impl FnMut(u64),
 ) -> Result<(), SendError> {
-    let mut path = Path::best();
+    let mut path = Path::best(outgoing);
     let mut offset = range.start;
     while offset < range.end {
         let left = usize::try_from(range.end - offset).unwrap_or(usize::MAX);
         let length = left.min(options.chunk_bytes);
-        let sent = timeout(options.stall_max, path.send(stream, file, offset, length))
+        let sent = timeout(options.stall_max, path.send(file, offset, length))
             .await
             .map_err(|_| SendError::Stalled(options.stall_max))?;
         match sent {
@@ -64,49 +67,47 @@ pub async fn send_file(
                 offset += sent as u64;
                 on_sent(sent as u64);
             }
-            Err(error) if path.is_unsupported(&error) => path = Path::ReadWrite,
-            Err(error) => return Err(error.into()),
+            Err(error) => path = path.instead(error)?,
         }
     }
     Ok(())
 }
 
-/// The ways from a file to a socket.
-enum Path {
+/// The ways from a file to a connection.
+enum Path<'a, 'b> {
     #[cfg(target_os = "linux")]
-    Sendfile,
-    ReadWrite,
+    Sendfile(&'a TcpStream),
+    ReadWrite(&'a TcpStream),
+    Encrypted(&'a mut Encrypting<'b>),
 }
 
-impl Path {
-    fn best() -> Self {
-        #[cfg(target_os = "linux")]
-        return Self::Sendfile;
-        #[cfg(not(target_os = "linux"))]
-        return Self::ReadWrite;
-    }
-
-    /// Sends some bytes from `offset`, at most `length`; 0 at the end of the file.
-    async fn send(
-        &self,
-        stream: &TcpStream,
-        file: &Arc<File>,
-        offset: u64,
-        length: usize,
-    ) -> io::Result<usize> {
-        match self {
+impl<'a, 'b> Path<'a, 'b> {
+    fn best(outgoing: &'a mut Outgoing<'b>) -> Self {
+        match outgoing {
             #[cfg(target_os = "linux")]
-            Self::Sendfile => linux::send(stream, file, offset, length).await,
-            Self::ReadWrite => fallback::send(stream, file, offset, length).await,
+            Outgoing::Plain(writer) => Self::Sendfile((*writer).as_ref()),
+            #[cfg(not(target_os = "linux"))]
+            Outgoing::Plain(writer) => Self::ReadWrite((*writer).as_ref()),
+            Outgoing::Tls(encrypting) => Self::Encrypted(encrypting),
         }
     }
 
-    /// Whether the error means that this file or system cannot be sent this way at all.
-    fn is_unsupported(&self, error: &io::Error) -> bool {
+    /// Sends some bytes from `offset`, at most `length`; 0 at the end of the file.
+    async fn send(&mut self, file: &Arc<File>, offset: u64, length: usize) -> io::Result<usize> {
         match self {
             #[cfg(target_os = "linux")]
-            Self::Sendfile => linux::is_unsupported(error),
-            Self::ReadWrite => false,
+            Self::Sendfile(stream) => linux::send(stream, file, offset, length).await,
+            Self::ReadWrite(stream) => fallback::send(stream, file, offset, length).await,
+            Self::Encrypted(encrypting) => encrypted::send(encrypting, file, offset, length).await,
+        }
+    }
+
+    /// Another way, where the error means that this file or system cannot be sent this way at all.
+    fn instead(self, error: io::Error) -> io::Result<Self> {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Sendfile(stream) if linux::is_unsupported(&error) => Ok(Self::ReadWrite(stream)),
+            _ => Err(error),
         }
     }
 }
@@ -117,10 +118,11 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use tokio::io::AsyncReadExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream};
 
     use super::{Path, SendError, SendOptions, fallback, send_file};
+    use crate::stream::Stream;
 
     const OPTIONS: SendOptions =
         SendOptions { chunk_bytes: 64 * 1_024, stall_max: Duration::from_secs(30) };
@@ -142,13 +144,16 @@ mod tests {
     async fn exactly_the_range_arrives() {
         let content: Vec<u8> = (0..1_000_000_u32).map(|i| (i % 251) as u8).collect();
         let (near, mut far) = connection().await;
+        let mut near = Stream::plain(near);
         let file = file(&content);
         let mut counted = 0;
         let (sent, received) = tokio::join!(
             async {
-                let result =
-                    send_file(&near, &file, 10..999_990, OPTIONS, |sent| counted += sent).await;
-                drop(near);
+                let range = 10..999_990;
+                let (_, mut outgoing) = near.split();
+                let counting = |sent| counted += sent;
+                let result = send_file(&mut outgoing, &file, range, OPTIONS, counting).await;
+                near.shutdown().await.unwrap();
                 result
             },
             async {
@@ -164,7 +169,10 @@ mod tests {
     #[tokio::test]
     async fn a_file_that_shrank_is_told_and_not_padded() {
         let (near, _far) = connection().await;
-        let error = send_file(&near, &file(b"short"), 0..6, OPTIONS, |_| ()).await.unwrap_err();
+        let mut near = Stream::plain(near);
+        let (_, mut outgoing) = near.split();
+        let sent = send_file(&mut outgoing, &file(b"short"), 0..6, OPTIONS, |_| ()).await;
+        let error = sent.unwrap_err();
         assert!(matches!(error, SendError::Shrunk(6)), "{error}");
     }
 
@@ -173,7 +181,10 @@ mod tests {
         let (near, _far) = connection().await;
         let options = SendOptions { stall_max: Duration::from_millis(50), ..OPTIONS };
         let file = file(&vec![0; 64 << 20]);
-        let error = send_file(&near, &file, 0..64 << 20, options, |_| ()).await.unwrap_err();
+        let mut near = Stream::plain(near);
+        let (_, mut outgoing) = near.split();
+        let sent = send_file(&mut outgoing, &file, 0..64 << 20, options, |_| ()).await;
+        let error = sent.unwrap_err();
         assert!(matches!(error, SendError::Stalled(_)), "{error}");
     }
 
@@ -186,6 +197,8 @@ mod tests {
         let mut received = [0; 5];
         far.read_exact(&mut received).await.unwrap();
         assert_eq!(&received, b"23456");
-        assert!(!Path::ReadWrite.is_unsupported(&std::io::ErrorKind::InvalidInput.into()));
+        let unsupported = || std::io::Error::from(rustix::io::Errno::INVAL);
+        assert!(matches!(Path::Sendfile(&near).instead(unsupported()), Ok(Path::ReadWrite(_))));
+        assert!(Path::ReadWrite(&near).instead(unsupported()).is_err());
     }
 }

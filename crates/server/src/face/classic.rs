@@ -4,10 +4,9 @@ use std::io;
 use std::time::Instant;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
-use towline_net::peeked::Peeked;
 use towline_net::send_file::{SendError, SendOptions, send_file};
+use towline_net::stream::Stream;
 use towline_proto::classic::{Header, Reply, Request, RequestError};
 use towline_proto::codec::Decoded;
 use towline_proto::digest::Md5Digest;
@@ -59,7 +58,7 @@ impl ClassicError {
 }
 
 /// Answers the one request of a connection.
-pub(super) async fn serve(stream: &mut Peeked<TcpStream>, session: &Session) {
+pub(super) async fn serve(stream: &mut Stream, session: &Session) {
     let peer = session.peer;
     let Err(error) = answer(stream, session).await else {
         super::close(stream, session).await;
@@ -75,7 +74,7 @@ pub(super) async fn serve(stream: &mut Peeked<TcpStream>, session: &Session) {
     }
 }
 
-async fn answer(stream: &mut Peeked<TcpStream>, session: &Session) -> Result<(), ClassicError> {
+async fn answer(stream: &mut Stream, session: &Session) -> Result<(), ClassicError> {
     let name = read_request(stream, session).await?;
     let file = session
         .server
@@ -96,10 +95,7 @@ async fn answer(stream: &mut Peeked<TcpStream>, session: &Session) -> Result<(),
 }
 
 /// Reads just the request: what follows it is not this protocol's.
-async fn read_request(
-    stream: &mut Peeked<TcpStream>,
-    session: &Session,
-) -> Result<RemoteName, ClassicError> {
+async fn read_request(stream: &mut Stream, session: &Session) -> Result<RemoteName, ClassicError> {
     let reading = async {
         let mut bytes = Vec::new();
         loop {
@@ -130,7 +126,7 @@ fn cut_or_lost(error: io::Error) -> ClassicError {
 
 /// Sends all that goes before the content. While the MD5 is being computed, what is known of it is dripped.
 async fn send_header(
-    stream: &mut Peeked<TcpStream>,
+    stream: &mut Stream,
     session: &Session,
     transfer: &Transfer,
     file: &LocalFile,
@@ -160,7 +156,7 @@ async fn send_header(
 /// Sends the content. The last byte goes out only after the file was found unchanged, so that a file which
 /// changed meanwhile ends in a cut that every client sees.
 async fn send_content(
-    stream: &Peeked<TcpStream>,
+    stream: &mut Stream,
     session: &Session,
     transfer: &Transfer,
     file: &LocalFile,
@@ -176,6 +172,7 @@ async fn send_content(
             tracing::info!("{}: {} {percent} %", session.peer, transfer.name());
         }
     };
+    let (_, mut outgoing) = stream.split();
     let mut offset = 0;
     while offset < size {
         let last = size - 1;
@@ -183,7 +180,7 @@ async fn send_content(
         if !file.is_unchanged()? {
             return Err(ClassicError::Changed(transfer.name().clone()));
         }
-        send_file(stream.get_ref(), &file.file, offset..end, options, &mut on_sent)
+        send_file(&mut outgoing, &file.file, offset..end, options, &mut on_sent)
             .await
             .map_err(|source| ClassicError::Send { name: transfer.name().clone(), source })?;
         offset = end;
@@ -192,6 +189,6 @@ async fn send_content(
 }
 
 /// Writes all the bytes to a peer that keeps taking some.
-async fn write(stream: &mut Peeked<TcpStream>, session: &Session, bytes: &[u8]) -> io::Result<()> {
+async fn write(stream: &mut Stream, session: &Session, bytes: &[u8]) -> io::Result<()> {
     timeout(session.server.deadlines.write_stall, stream.write_all(bytes)).await?
 }

@@ -3,27 +3,31 @@
 mod classic;
 mod native;
 
-use tokio::net::TcpStream;
 use towline_net::close::close_after_reply;
-use towline_net::peeked::Peeked;
+use towline_net::stream::Stream;
 use towline_proto::limits::CLASSIC_DRAIN_BYTES_MAX;
-use towline_proto::sniff::Face;
+use towline_proto::sniff::{Face, Sniff};
 
 use crate::connection::Session;
 
 /// Speaks the protocol that the first bytes asked for, until the connection ends.
-pub(crate) async fn serve(face: Face, stream: &mut Peeked<TcpStream>, session: &Session) {
-    match face {
-        Face::Classic => classic::serve(stream, session).await,
-        Face::Native => native::serve(stream, session).await,
-        Face::Tls | Face::Http => {
-            tracing::info!("{}: closed: {face:?} is not spoken yet", session.peer);
-            close(stream, session).await;
+pub(crate) async fn serve(asked: Sniff, stream: &mut Stream, session: &Session) {
+    let peer = session.peer;
+    match (asked, &mut *stream) {
+        (Sniff::Face(_), Stream::Plain(_)) if session.server.require_tls => {
+            tracing::info!("{peer}: closed: this server speaks to nobody without encryption");
         }
+        (Sniff::Face(Face::Classic), Stream::Plain(_)) => {
+            return classic::serve(stream, session).await;
+        }
+        (Sniff::Face(Face::Native), _) => return native::serve(stream, session).await,
+        (Sniff::Face(Face::Http), _) => tracing::info!("{peer}: closed: HTTP is not spoken yet"),
+        _ => tracing::info!("{peer}: closed: its first bytes are of no protocol spoken here"),
     }
+    close(stream, session).await;
 }
 
 /// Closes so that the peer gets all that was sent to it.
-pub(crate) async fn close(stream: &mut Peeked<TcpStream>, session: &Session) {
+async fn close(stream: &mut Stream, session: &Session) {
     close_after_reply(stream, CLASSIC_DRAIN_BYTES_MAX, session.server.deadlines.close).await;
 }

@@ -13,7 +13,9 @@ use towline_testkit::process::ServerProcess;
 use towline_testkit::skip;
 use towline_testkit::tree::random_bytes;
 
-use crate::support::{Reply, TestServer, ask_from, ask_until_answered, connect_from, read_all};
+use crate::support::{
+    Reply, TestServer, acceptor, ask_from, ask_until_answered, connect_from, read_all,
+};
 
 const CONTENT: &str = "the content of the file";
 
@@ -145,7 +147,7 @@ async fn is_a_server_of_few_descriptors() {
     setrlimit(Resource::Nofile, few).unwrap();
     let listener = listen((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
     tracing::info!("listening on {}", listener.local_addr().unwrap());
-    let config = Config::new(folder);
+    let config = Config::new(folder, acceptor());
     towline_server::run(vec![listener], config, Shutdown::default()).await.unwrap();
 }
 

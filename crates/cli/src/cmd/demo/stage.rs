@@ -5,6 +5,7 @@ use std::io::{BufWriter, Write};
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
@@ -15,6 +16,8 @@ use towline_client::connect::Address;
 use towline_client::native::{self, Busy, Connections};
 use towline_client::retry::Backoff;
 use towline_net::listen::listen;
+use towline_net::tls::identity::Identity;
+use towline_net::tls::server::Acceptor;
 use towline_proto::classic::Request;
 use towline_proto::name::RemoteName;
 use towline_server::config::Config;
@@ -65,7 +68,10 @@ impl Stage {
         let listener =
             listen(ANY_PORT.parse().context("a constant")?).context("cannot listen on loopback")?;
         let server = listener.local_addr().context("cannot tell the listening address")?;
-        let config = Config { state_dir: Some(folder.path().join("state")), ..Config::new(root) };
+        let identity = Identity::ephemeral().context("cannot make a key")?;
+        let acceptor = Arc::new(Acceptor::new(identity).context("cannot encrypt")?);
+        let defaults = Config::new(root, acceptor);
+        let config = Config { state_dir: Some(folder.path().join("state")), ..defaults };
         let shutdown = Shutdown::default();
         let running = tokio::spawn(towline_server::run(vec![listener], config, shutdown.clone()));
         Ok(Self { server, file_name, size: hashes.bytes, hashes, folder, shutdown, running })
@@ -100,6 +106,7 @@ impl Stage {
         let host = address.ip().to_string().parse().context("an address is a host")?;
         let options = native::Options {
             address: Address { host, port: address.port() },
+            encryption: None,
             name: self.file_name.clone(),
             folder: self.folder.path().join("fetched"),
             target: RemoteName::parse(self.file_name.file_name()).context("a name has a name")?,

@@ -35,6 +35,7 @@ impl Fetch {
     pub(super) fn new(server: std::net::SocketAddr) -> Self {
         let home = tempfile::tempdir().expect("a temporary folder can be made");
         let options = Options {
+            encryption: None,
             address: address(server),
             name: name(),
             folder: home.path().to_owned(),

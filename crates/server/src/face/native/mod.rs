@@ -10,9 +10,8 @@ mod sender;
 use std::io;
 
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
-use towline_net::peeked::Peeked;
+use towline_net::stream::Stream;
 use towline_proto::native::frame::FrameError;
 use towline_proto::native::message::{Answer, ErrorCode, MessageError, Refusal};
 use towline_proto::native::preface::{PREFACE_BYTES, Preface, PrefaceError};
@@ -45,7 +44,7 @@ pub(super) enum NativeError {
 }
 
 /// Speaks until either side ends the session.
-pub(super) async fn serve(stream: &mut Peeked<TcpStream>, session: &Session) {
+pub(super) async fn serve(stream: &mut Stream, session: &Session) {
     let peer = session.peer;
     match converse(stream, session).await {
         Ok(()) => tracing::info!("{peer}: left"),
@@ -54,10 +53,10 @@ pub(super) async fn serve(stream: &mut Peeked<TcpStream>, session: &Session) {
     super::close(stream, session).await;
 }
 
-async fn converse(stream: &mut Peeked<TcpStream>, session: &Session) -> Result<(), NativeError> {
+async fn converse(stream: &mut Stream, session: &Session) -> Result<(), NativeError> {
     let greeting = read_preface(stream, session).await;
-    let (reader, writer) = stream.get_mut().split();
-    let mut sender = Sender::new(writer.as_ref(), session);
+    let (incoming, outgoing) = stream.split();
+    let mut sender = Sender::new(outgoing, session);
     sender.queue_bytes(&Preface::OURS.encode());
     if let Err(error) = greeting {
         if matches!(
@@ -71,16 +70,13 @@ async fn converse(stream: &mut Peeked<TcpStream>, session: &Session) -> Result<(
     }
     let (queue, queued) = Queue::new();
     tokio::try_join!(
-        requests::read(reader, queue, session),
+        requests::read(incoming, queue, session),
         answer::answer_all(queued, &mut sender, session)
     )?;
     Ok(())
 }
 
-async fn read_preface(
-    stream: &mut Peeked<TcpStream>,
-    session: &Session,
-) -> Result<Preface, NativeError> {
+async fn read_preface(stream: &mut Stream, session: &Session) -> Result<Preface, NativeError> {
     let mut bytes = [0; PREFACE_BYTES];
     timeout(session.server.deadlines.request, stream.read_exact(&mut bytes))
         .await

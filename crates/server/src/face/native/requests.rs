@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::io::AsyncReadExt;
-use tokio::net::tcp::ReadHalf;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
+use towline_net::stream::Incoming;
 use towline_proto::limits::PIPELINED_MAX;
 use towline_proto::native::frame::{HEADER_BYTES, Header};
 use towline_proto::native::message::Request;
@@ -58,7 +58,7 @@ impl Wanted {
 
 /// Reads requests until the peer has sent its last or the server drains; what is queued is still answered.
 pub(super) async fn read(
-    mut stream: ReadHalf<'_>,
+    mut stream: Incoming<'_>,
     queue: Queue,
     session: &Session,
 ) -> Result<(), NativeError> {
@@ -85,7 +85,7 @@ pub(super) async fn read(
     }
 }
 
-async fn read_rest(stream: &mut ReadHalf<'_>, first: [u8; 1]) -> Result<Request, NativeError> {
+async fn read_rest(stream: &mut Incoming<'_>, first: [u8; 1]) -> Result<Request, NativeError> {
     let mut bytes = [0; HEADER_BYTES];
     let (head, rest) = bytes.split_at_mut(first.len());
     head.copy_from_slice(&first);

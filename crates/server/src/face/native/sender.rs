@@ -3,11 +3,9 @@
 use std::io;
 use std::ops::Range;
 
-use rustix::net::SendFlags;
-use tokio::io::Interest;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 use towline_net::send_file::{SendError, SendOptions, send_file};
+use towline_net::stream::{More, Outgoing};
 use towline_proto::native::frame::data_header;
 use towline_proto::native::message::Answer;
 use towline_store::local::LocalFile;
@@ -16,18 +14,18 @@ use crate::connection::Session;
 
 /// Writes to one peer.
 pub(super) struct Sender<'a> {
-    stream: &'a TcpStream,
+    outgoing: Outgoing<'a>,
     pending: Vec<u8>,
     options: SendOptions,
 }
 
 impl<'a> Sender<'a> {
-    pub(super) fn new(stream: &'a TcpStream, session: &Session) -> Self {
+    pub(super) fn new(outgoing: Outgoing<'a>, session: &Session) -> Self {
         let options = SendOptions {
             chunk_bytes: session.server.chunk_bytes,
             stall_max: session.server.deadlines.write_stall,
         };
-        Self { stream, pending: Vec::new(), options }
+        Self { outgoing, pending: Vec::new(), options }
     }
 
     /// Has bytes go out before whatever comes next.
@@ -42,10 +40,11 @@ impl<'a> Sender<'a> {
 
     /// Sends all that is pending.
     pub(super) async fn flush(&mut self) -> io::Result<()> {
-        self.send_pending(SendFlags::empty()).await
+        self.send_pending(More::MayNotFollow).await?;
+        timeout(self.options.stall_max, self.outgoing.flush()).await?
     }
 
-    /// Sends a part of a file as a data frame, straight from the page cache.
+    /// Sends a part of a file as a data frame.
     pub(super) async fn send_content(
         &mut self,
         file: &LocalFile,
@@ -54,17 +53,14 @@ impl<'a> Sender<'a> {
         let length = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
         self.queue_bytes(&data_header(length));
         // More follows at once: the kernel need not send the header in a packet of its own.
-        self.send_pending(SendFlags::MORE).await?;
-        send_file(self.stream, &file.file, range, self.options, |_| ()).await
+        self.send_pending(More::Follows).await?;
+        send_file(&mut self.outgoing, &file.file, range, self.options, |_| ()).await
     }
 
-    async fn send_pending(&mut self, flags: SendFlags) -> io::Result<()> {
+    async fn send_pending(&mut self, more: More) -> io::Result<()> {
         let mut sent = 0;
         while sent < self.pending.len() {
-            let send = self.stream.async_io(Interest::WRITABLE, || {
-                let flags = flags | SendFlags::NOSIGNAL;
-                rustix::net::send(self.stream, &self.pending[sent..], flags).map_err(Into::into)
-            });
+            let send = self.outgoing.send(&self.pending[sent..], more);
             sent += timeout(self.options.stall_max, send).await??;
         }
         self.pending.clear();

@@ -6,6 +6,7 @@ mod reply;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -13,6 +14,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 use towline_net::listen::listen;
+use towline_net::tls::identity::Identity;
+use towline_net::tls::server::Acceptor;
 use towline_server::config::Config;
 use towline_server::lifecycle::Shutdown;
 use towline_server::{StartError, run};
@@ -41,6 +44,11 @@ pub(crate) struct TestServer {
     task: JoinHandle<Result<(), StartError>>,
 }
 
+/// Shakes hands with a key that is gone afterwards.
+pub(crate) fn acceptor() -> Arc<Acceptor> {
+    Arc::new(Acceptor::new(Identity::ephemeral().unwrap()).unwrap())
+}
+
 impl TestServer {
     pub(crate) fn start() -> Self {
         Self::start_with(|_| ())
@@ -51,7 +59,7 @@ impl TestServer {
         let ground = tempfile::tempdir().unwrap();
         let root = ground.path().join("root");
         fs::create_dir(&root).unwrap();
-        let mut config = Config::new(root);
+        let mut config = Config::new(root, acceptor());
         config.grace = NEVER;
         adjust(&mut config);
         let log = Log::capture();

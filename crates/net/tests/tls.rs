@@ -1,0 +1,216 @@
+//! Handshakes between this crate's two ends: who is trusted, who is not, and what is sent.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use towline_net::peeked::Peeked;
+use towline_net::tls::client::{Connector, Expectation, Proof, authorities_in};
+use towline_net::tls::identity::Identity;
+use towline_net::tls::server::Acceptor;
+use towline_net::tls::{TlsError, TlsStream, Untrusted};
+
+/// An authority, and the files that it has given to a server called `files.example`.
+struct Authority {
+    folder: tempfile::TempDir,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let authority_key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec![]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority = params.self_signed(&authority_key).unwrap();
+        let issuer = Issuer::new(params, authority_key);
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec!["files.example".into()]).unwrap();
+        let certificate = params.signed_by(&key, &issuer).unwrap();
+        for (name, text) in [
+            ("authority.pem", authority.pem()),
+            ("certificate.pem", certificate.pem()),
+            ("key.pem", key.serialize_pem()),
+        ] {
+            std::fs::write(folder.path().join(name), text).unwrap();
+        }
+        let owner_alone = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(folder.path().join("key.pem"), owner_alone).unwrap();
+        Self { folder }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn identity(&self) -> Identity {
+        Identity::from_files(&self.path("certificate.pem"), &self.path("key.pem")).unwrap()
+    }
+
+    fn expectation(&self) -> Expectation {
+        Expectation::Authority(authorities_in(&self.path("authority.pem")).unwrap())
+    }
+}
+
+fn identity() -> Identity {
+    Identity::ephemeral().unwrap()
+}
+
+/// A client that knows nothing of the server yet.
+fn newcomer() -> Connector {
+    Connector::new("127.0.0.1", Expectation::Anything(None)).unwrap()
+}
+
+async fn sockets() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let connecting = TcpStream::connect(listener.local_addr().unwrap());
+    let (near, far) = tokio::join!(connecting, listener.accept());
+    (near.unwrap(), far.unwrap().0)
+}
+
+/// Shakes hands over loopback.
+async fn shake(
+    connector: &Connector,
+    acceptor: &Acceptor,
+) -> (Result<TlsStream, TlsError>, std::io::Result<TlsStream>) {
+    let (near, far) = sockets().await;
+    tokio::join!(connector.connect(Peeked::new(near)), acceptor.accept(Peeked::new(far)))
+}
+
+async fn refusal(connector: &Connector, acceptor: &Acceptor) -> Untrusted {
+    match shake(connector, acceptor).await {
+        (Err(TlsError::Untrusted(untrusted)), _) => untrusted,
+        (other, _) => panic!("not refused: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_known_key_is_trusted_and_another_one_is_not() {
+    let (right, wrong) = (identity(), identity());
+    let (pin, shown) = (right.pin(), wrong.pin());
+    let connector = Connector::new("any.example", Expectation::Pin(pin)).unwrap();
+    let (near, far) = shake(&connector, &Acceptor::new(right).unwrap()).await;
+    let (mut near, mut far) = (near.unwrap(), far.unwrap());
+    near.write_all(b"question").await.unwrap();
+    near.flush().await.unwrap();
+    let mut received = [0; 8];
+    far.read_exact(&mut received).await.unwrap();
+    assert_eq!((&received, connector.proof()), (b"question", Some(Proof::Pin(pin))));
+
+    let untrusted = refusal(&connector, &Acceptor::new(wrong).unwrap()).await;
+    assert_eq!(untrusted, Untrusted::AnotherKey { expected: pin, shown });
+}
+
+#[tokio::test]
+async fn the_first_key_that_is_seen_must_be_shown_from_then_on() {
+    let acceptor = Acceptor::new(identity()).unwrap();
+    let connector = newcomer();
+    assert_eq!(connector.proof(), None);
+    let first = acceptor.pin();
+    assert!(shake(&connector, &acceptor).await.0.is_ok());
+    assert_eq!(connector.proof(), Some(Proof::Pin(first)));
+
+    let another = Acceptor::new(identity()).unwrap();
+    let untrusted = refusal(&connector, &another).await;
+    assert_eq!(untrusted, Untrusted::AnotherKey { expected: first, shown: another.pin() });
+}
+
+#[tokio::test]
+async fn an_authority_vouches_for_its_names_alone() {
+    let authority = Authority::new();
+    let acceptor = Acceptor::new(authority.identity()).unwrap();
+    let connector = Connector::new("files.example", authority.expectation()).unwrap();
+    let (near, far) = shake(&connector, &acceptor).await;
+    assert!(near.is_ok() && far.is_ok(), "{near:?}");
+    assert_eq!(connector.proof(), Some(Proof::Authority));
+
+    let elsewhere = Connector::new("other.example", authority.expectation()).unwrap();
+    let own = Acceptor::new(identity()).unwrap();
+    for (connector, acceptor) in [(&elsewhere, &acceptor), (&connector, &own)] {
+        let untrusted = refusal(connector, acceptor).await;
+        assert!(matches!(untrusted, Untrusted::NoAuthority { .. }), "{untrusted}");
+    }
+    let stranger = Connector::new("files.example", Authority::new().expectation()).unwrap();
+    assert!(matches!(refusal(&stranger, &acceptor).await, Untrusted::NoAuthority { .. }));
+}
+
+#[tokio::test]
+async fn at_first_contact_an_authority_counts_more_than_a_key() {
+    let authority = Authority::new();
+    let authorities = authorities_in(&authority.path("authority.pem")).unwrap();
+    let anything = Expectation::Anything(Some(authorities));
+    let connector = Connector::new("files.example", anything).unwrap();
+    let acceptor = Acceptor::new(authority.identity()).unwrap();
+    assert!(shake(&connector, &acceptor).await.0.is_ok());
+    assert_eq!(connector.proof(), Some(Proof::Authority));
+    // From then on an own certificate is not enough.
+    let own = Acceptor::new(identity()).unwrap();
+    assert!(matches!(refusal(&connector, &own).await, Untrusted::NoAuthority { .. }));
+}
+
+#[tokio::test]
+async fn later_sessions_resume_and_a_new_identity_is_shown_at_once() {
+    let acceptor = Acceptor::new(identity()).unwrap();
+    let connector = newcomer();
+    for resumes in [false, true, true] {
+        let (near, far) = shake(&connector, &acceptor).await;
+        let (mut near, mut far) = (near.unwrap(), far.unwrap());
+        // The tickets come with the first bytes.
+        far.write_all(b"x").await.unwrap();
+        far.flush().await.unwrap();
+        assert_eq!(near.read_u8().await.unwrap(), b'x');
+        let kind = near.get_ref().1.handshake_kind();
+        assert_eq!(kind == Some(rustls::HandshakeKind::Resumed), resumes, "{kind:?}");
+    }
+    let replacement = identity();
+    let pin = replacement.pin();
+    acceptor.replace(replacement);
+    let newcomer = newcomer();
+    assert!(shake(&newcomer, &acceptor).await.0.is_ok());
+    assert_eq!(newcomer.proof(), Some(Proof::Pin(pin)));
+}
+
+#[tokio::test]
+async fn the_key_exchange_resists_quantum_computers() {
+    let acceptor = Acceptor::new(identity()).unwrap();
+    let near = shake(&newcomer(), &acceptor).await.0.unwrap();
+    let (_, connection) = near.get_ref();
+    let group =
+        connection.negotiated_key_exchange_group().map(rustls::crypto::SupportedKxGroup::name);
+    assert_eq!(group, Some(rustls::NamedGroup::X25519MLKEM768));
+    assert_eq!(connection.protocol_version(), Some(rustls::ProtocolVersion::TLSv1_3));
+}
+
+#[tokio::test]
+async fn a_peer_that_answers_in_plain_text_gets_no_byte_of_ours() {
+    let (near, mut far) = sockets().await;
+    let connector = newcomer();
+    let connecting = connector.connect(Peeked::new(near));
+    let answering = async {
+        far.write_all(b"\xF7TOW\x01 hello, this is no encryption").await.unwrap();
+        let mut received = Vec::new();
+        let _ = far.read_to_end(&mut received).await;
+        received
+    };
+    let (connected, received) = tokio::join!(
+        async {
+            let connected = connecting.await;
+            assert!(connected.is_err());
+            connected
+        },
+        answering
+    );
+    assert!(matches!(connected, Err(TlsError::Handshake(_))), "{connected:?}");
+    // Handshake and alert records, nothing else.
+    assert_eq!(&received[..2], b"\x16\x03");
+}
+
+#[test]
+fn authorities_that_cannot_be_read_say_why() {
+    for path in ["/no/such/file", "/dev/null"] {
+        let error = authorities_in(Path::new(path)).unwrap_err().to_string();
+        assert!(error.contains(path), "{error}");
+    }
+    assert!(Connector::new("no host", Expectation::Anything(None)).is_err());
+}
