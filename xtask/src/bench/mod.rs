@@ -6,6 +6,7 @@
 
 mod classic;
 mod contestant;
+mod limits;
 mod measure;
 mod native;
 mod peers;
@@ -23,6 +24,7 @@ use tempfile::TempDir;
 use crate::process::{cargo, run as run_command};
 use crate::{target_dir, workspace_root};
 use contestant::Contestant;
+pub use limits::{COMMAND as LIMIT_COMMAND, Limit, run as run_limit};
 use report::Target;
 use system::{CongestionControl, Interruption};
 

@@ -8,6 +8,7 @@ use std::thread;
 use anyhow::Result;
 
 use super::contestant::{Contestant, verify_and_remove};
+use super::limits::{Blake3, Wire};
 use super::peers::{Copy, Curl, Rsync, Sftp, name_of};
 use super::report::Target;
 use super::server::{Server, free_port};
@@ -50,6 +51,8 @@ pub(super) fn set_up(bench: &Bench) -> Result<RowSet> {
             Box::new(Rsync::start(bench, &source)?),
             Box::new(Sftp::start(bench, &source)?),
             Box::new(Copy::new(bench, &source)),
+            Box::new(Wire::start(bench, &source)?),
+            Box::new(Blake3 { source: source.clone() }),
         ],
         targets: vec![
             target(Curl::NGINX, 1.3),
