@@ -17,6 +17,9 @@ enum Task {
     Ci,
     /// Measure towline and its peers side by side.
     Bench(xtask::bench::Options),
+    /// Move or hash bytes as a limit that `bench` measures
+    #[command(name = xtask::bench::LIMIT_COMMAND, hide = true)]
+    BenchLimit(xtask::bench::Limit),
     /// Check the house rules.
     Tidy,
 }
@@ -25,6 +28,7 @@ fn main() -> ExitCode {
     let result = match Args::parse().task {
         Task::Ci => xtask::ci::run(),
         Task::Bench(options) => xtask::bench::run(&options),
+        Task::BenchLimit(limit) => xtask::bench::run_limit(&limit),
         Task::Tidy => xtask::tidy::run(),
     };
     match result {

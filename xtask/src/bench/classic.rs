@@ -18,10 +18,7 @@ const COLD: &str = "towline, MD5 unknown";
 
 /// Makes the file and starts the servers that last.
 pub(super) fn set_up(bench: &Bench) -> Result<RowSet> {
-    let served = bench.scratch.path().join("served");
-    fs::create_dir(&served)?;
-    let source = served.join("file.bin");
-    system::random_file(&source, bench.file_bytes, &bench.interruption)?;
+    let source = system::served_file(bench.scratch.path(), bench.file_bytes, &bench.interruption)?;
     // The pair's second name for the file counts as a change, so it comes before the wait.
     let python = PythonPair::start(bench, &source)?;
     thread::sleep(SETTLE);

@@ -26,12 +26,27 @@ pub(super) trait Contestant {
     }
 }
 
+/// Whether a transfer's end waits for the disk.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Durability {
+    Durable,
+    NotSynced,
+}
+
 /// Compares `received` with `source` byte by byte and removes it.
 pub(super) fn verify_and_remove(received: &Path, source: &Path) -> Result<()> {
     let same = same_content(received, source)
         .with_context(|| format!("cannot compare {} with its source", received.display()))?;
     ensure!(same, "{} differs from its source", received.display());
     fs::remove_file(received).with_context(|| format!("cannot remove {}", received.display()))
+}
+
+/// `command` and, once it succeeds, `sync -f` of the file that it made: one run, timed as a whole.
+pub(super) fn then_synced(command: &Command, target: &Path) -> Command {
+    let mut both = Command::new("sh");
+    both.args(["-c", "target=$1; shift; \"$@\" && sync -f \"$target\"", "sh"]).arg(target);
+    both.arg(command.get_program()).args(command.get_args());
+    both
 }
 
 fn same_content(one: &Path, other: &Path) -> io::Result<bool> {
@@ -56,6 +71,18 @@ fn same_content(one: &Path, other: &Path) -> io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_synced_afterwards_is_what_the_command_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("a name with $1 and spaces");
+        let mut touch = Command::new("touch");
+        touch.arg(&target);
+        assert!(then_synced(&touch, &target).status().unwrap().success());
+        assert!(target.exists());
+        let failed = then_synced(&Command::new("false"), &target).status().unwrap();
+        assert!(!failed.success());
+    }
 
     #[test]
     fn a_received_file_that_differs_is_refused() {

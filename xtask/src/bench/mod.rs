@@ -1,11 +1,15 @@
 //! `cargo xtask bench`: towline and its peers side by side on this machine.
 //!
 //! The rules, the same for every row set: transfers are verified, rounds are interleaved so that a slow
-//! minute hits everybody, medians count, files lie in memory, two cores, and the congestion control that
-//! most hosts have. `measure` keeps them; a row set (`classic`) says who takes part and what is aimed at.
+//! minute hits everybody, medians count, two cores, and the congestion control that most hosts have; files
+//! lie in memory, save in the row set of the disk. `measure` keeps them; a row set (`classic`) says who
+//! takes part and what is aimed at.
 
 mod classic;
 mod contestant;
+mod disk;
+mod get;
+mod limits;
 mod measure;
 mod native;
 mod peers;
@@ -13,7 +17,7 @@ mod report;
 mod server;
 mod system;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -23,6 +27,7 @@ use tempfile::TempDir;
 use crate::process::{cargo, run as run_command};
 use crate::{target_dir, workspace_root};
 use contestant::Contestant;
+pub use limits::{COMMAND as LIMIT_COMMAND, Limit, run as run_limit};
 use report::Target;
 use system::{CongestionControl, Interruption};
 
@@ -45,6 +50,9 @@ pub struct Options {
     /// Rounds that count
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
+    /// Folder on a disk for the row set `disk` [default: where cargo builds]
+    #[arg(long, value_name = "FOLDER")]
+    disk_dir: Option<PathBuf>,
 }
 
 /// The row sets. Adding one is adding a file and a line here and in `Rows::set_up`.
@@ -54,6 +62,8 @@ enum Rows {
     Classic,
     /// One large file by the native protocol, and by the programs that people use today
     Native,
+    /// The same on a disk, durable and not
+    Disk,
 }
 
 impl Rows {
@@ -61,6 +71,15 @@ impl Rows {
         match self {
             Self::Classic => classic::set_up(bench),
             Self::Native => native::set_up(bench),
+            Self::Disk => disk::set_up(bench),
+        }
+    }
+
+    /// Where its files lie, or why it cannot be measured.
+    fn folder(self, options: &Options) -> Result<PathBuf> {
+        match self {
+            Self::Disk => disk::folder(options.disk_dir.as_deref()),
+            _ => Ok(SCRATCH.into()),
         }
     }
 }
@@ -74,7 +93,7 @@ struct RowSet {
     targets: Vec<Target>,
 }
 
-/// What all row sets share.
+/// What a row set is measured with.
 struct Bench {
     /// The program under test, built for release.
     towline: PathBuf,
@@ -90,30 +109,49 @@ pub fn run(options: &Options) -> Result<()> {
     if !cfg!(target_os = "linux") {
         bail!("the measurements need Linux: they read and set it under /proc and use {SCRATCH}");
     }
+    let plan = plan(options)?;
     let interruption = Interruption::watch()?;
     run_command(cargo().args(["build", "--release", "--package", "towline"]))?;
 
     system::pin_to_two_cores()?;
     let _congestion_control = CongestionControl::usual();
-    let scratch = TempDir::with_prefix_in("towline-bench-", SCRATCH)
-        .with_context(|| format!("cannot make a folder in {SCRATCH}"))?;
-    system::warm_memory(scratch.path(), options.size, &interruption)?;
+    system::warm_memory(scratch_in(Path::new(SCRATCH))?.path(), options.size, &interruption)?;
 
-    let bench = Bench {
-        towline: workspace_root().join(target_dir()).join("release/towline"),
-        scratch,
-        file_bytes: options.size,
-        rounds: options.rounds,
-        interruption,
-    };
-    let rows = if options.rows.is_empty() { Rows::value_variants() } else { &options.rows };
-    for rows in rows {
+    for (rows, folder) in plan {
+        let bench = Bench {
+            towline: workspace_root().join(target_dir()).join("release/towline"),
+            scratch: scratch_in(&folder)?,
+            file_bytes: options.size,
+            rounds: options.rounds,
+            interruption: interruption.clone(),
+        };
         let mut set = rows.set_up(&bench)?;
         let results = measure::interleaved(&mut set.contestants, &bench)?;
-        println!("\n{}\n{}", set.title, system::machine());
+        println!("\n{}\n{}", set.title, system::machine(&folder));
         print!("{}", report::render(set.bytes, &results, &set.targets));
     }
     Ok(())
+}
+
+/// The row sets with the folders of their files. What cannot be measured here is an error where it was
+/// asked for by name, and is left out where everything is measured.
+fn plan(options: &Options) -> Result<Vec<(Rows, PathBuf)>> {
+    let everything = options.rows.is_empty();
+    let rows = if everything { Rows::value_variants() } else { &options.rows };
+    let mut plan = Vec::new();
+    for &rows in rows {
+        match rows.folder(options) {
+            Ok(folder) => plan.push((rows, folder)),
+            Err(reason) if everything => eprintln!("skipped: {reason:#}"),
+            Err(reason) => return Err(reason),
+        }
+    }
+    Ok(plan)
+}
+
+fn scratch_in(folder: &Path) -> Result<TempDir> {
+    TempDir::with_prefix_in("towline-bench-", folder)
+        .with_context(|| format!("cannot make a folder in {}", folder.display()))
 }
 
 /// A number of bytes with an optional K, M or G.

@@ -3,8 +3,11 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use super::limits::Wire;
 use super::measure::Timings;
 use crate::table::Table;
+
+const COLUMNS: [&str; 5] = ["", "median s", "MiB/s", "min–max s", "spread"];
 
 /// A ratio of two contestants' speeds, and what it should be at least.
 pub(super) struct Target {
@@ -15,12 +18,12 @@ pub(super) struct Target {
 
 /// The table of one row set in which everybody moved `bytes`, and its targets with how they were met.
 pub(super) fn render(bytes: u64, results: &[Timings], targets: &[Target]) -> String {
-    let mut table = Table::new(["", "median s", "MiB/s", "min–max s", "spread"]);
-    for timings in results {
-        table.push(row(bytes, timings));
-    }
-    let mut text = format!("{} rounds\n\n{table}\n", round_count(results));
     let find = |name: &str| results.iter().find(|timings| timings.name == name);
+    let table = match find(Wire::NAME) {
+        Some(wire) => with_share_of(wire, bytes, results),
+        None => plain(bytes, results),
+    };
+    let mut text = format!("{} rounds\n\n{table}\n", round_count(results));
     for Target { of, against, at_least } in targets {
         if let (Some(one), Some(other)) = (find(of), find(against)) {
             // Both moved the same bytes, so the ratio of speeds is the inverse ratio of times.
@@ -33,14 +36,34 @@ pub(super) fn render(bytes: u64, results: &[Timings], targets: &[Target]) -> Str
     text
 }
 
+fn plain(bytes: u64, results: &[Timings]) -> Table {
+    let mut table = Table::new(COLUMNS);
+    for timings in results {
+        table.push(row(bytes, timings).into());
+    }
+    table
+}
+
+/// The same with a column for everybody's speed as a share of the bare wire's.
+fn with_share_of(wire: &Timings, bytes: u64, results: &[Timings]) -> Table {
+    let [name, median, speed, range, spread] = COLUMNS;
+    let mut table = Table::new([name, median, speed, "of the wire", range, spread]);
+    for timings in results {
+        let share = wire.median().as_secs_f64() / timings.median().as_secs_f64();
+        let [name, median, speed, range, spread] = row(bytes, timings);
+        table.push(vec![name, median, speed, format!("{:.0} %", share * 100.0), range, spread]);
+    }
+    table
+}
+
 fn round_count(results: &[Timings]) -> usize {
     results.first().map_or(0, Timings::count)
 }
 
-fn row(bytes: u64, timings: &Timings) -> Vec<String> {
+fn row(bytes: u64, timings: &Timings) -> [String; 5] {
     let (shortest, longest) = (timings.shortest(), timings.longest());
     let spread = (longest.as_secs_f64() - shortest.as_secs_f64()) / timings.median().as_secs_f64();
-    vec![
+    [
         timings.name.into(),
         format!("{:.3}", timings.median().as_secs_f64()),
         format!("{:.0}", mib_per_s(bytes, timings.median())),
@@ -57,6 +80,15 @@ fn mib_per_s(bytes: u64, took: Duration) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn everybody_is_compared_with_the_bare_wire_where_it_was_measured() {
+        let timings = |name, seconds| Timings::new(name, vec![Duration::from_secs(seconds)]);
+        let wire = timings(Wire::NAME, 1);
+        let text = render(1 << 20, &[timings("towline", 4), wire], &[]);
+        assert!(text.contains("of the wire") && text.contains(" 25 %"), "{text}");
+        assert!(!render(1 << 20, &[timings("towline", 4)], &[]).contains("of the wire"));
+    }
 
     #[test]
     fn ratios_compare_speeds_and_tell_whether_they_suffice() {

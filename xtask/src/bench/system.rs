@@ -132,9 +132,17 @@ pub(super) fn warm_memory(
     written
 }
 
-/// Writes a file of random bytes.
-pub(super) fn random_file(path: &Path, bytes: u64, interruption: &Interruption) -> Result<()> {
-    fill(path, &mut File::open("/dev/urandom")?, bytes, interruption)
+/// Writes a file of random bytes below `folder`, alone in a folder that can be served.
+pub(super) fn served_file(
+    folder: &Path,
+    bytes: u64,
+    interruption: &Interruption,
+) -> Result<PathBuf> {
+    let served = folder.join("served");
+    fs::create_dir(&served)?;
+    let path = served.join("file.bin");
+    fill(&path, &mut File::open("/dev/urandom")?, bytes, interruption)?;
+    Ok(path)
 }
 
 fn fill(
@@ -157,8 +165,8 @@ fn fill(
     Ok(())
 }
 
-/// One line that says what was measured on.
-pub(super) fn machine() -> String {
+/// One line that says what was measured on, with the files in `folder`.
+pub(super) fn machine(folder: &Path) -> String {
     let setting = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
     let cores = thread::available_parallelism().map_or(0, usize::from);
     let about_cores = setting("/proc/cpuinfo");
@@ -169,7 +177,7 @@ pub(super) fn machine() -> String {
         model.map_or("unknown", |(_, name)| name),
         setting("/proc/sys/kernel/osrelease"),
         setting(&format!("{TCP_SETTINGS}/tcp_congestion_control")),
-        super::SCRATCH,
+        folder.display(),
     )
 }
 

@@ -11,13 +11,29 @@ use std::process::Command;
 use anyhow::Result;
 
 use super::Bench;
-use super::contestant::{Contestant, verify_and_remove};
+use super::contestant::{Contestant, Durability, then_synced, verify_and_remove};
 use super::server::{Server, free_port};
-use crate::workspace_root;
+use crate::{debian, workspace_root};
 
 pub(super) use self::rsync::Rsync;
 pub(super) use self::sftp::Sftp;
 pub(super) use self::web::Curl;
+
+/// The peers' programs that may have to be installed, and the packages that have them.
+const PACKAGES: &[(&str, &str)] = &[
+    ("nginx", "nginx-light"),
+    ("caddy", "caddy"),
+    ("curl", "curl"),
+    ("rsync", "rsync"),
+    ("sftp", "openssh-client"),
+    ("sshd", "openssh-server"),
+];
+
+/// Installs those of `programs`, each among the `PACKAGES`, that are missing.
+pub(super) fn install(programs: &[&str]) -> Result<()> {
+    let wanted = PACKAGES.iter().filter(|(program, _)| programs.contains(program));
+    debian::install_missing(&wanted.copied().collect::<Vec<_>>())
+}
 
 /// The server and the client as the classic system's document describes them, in Python.
 pub(super) struct PythonPair {
@@ -94,28 +110,41 @@ impl Contestant for OpensslMd5 {
 
 /// The same bytes without a network or a hash, for scale.
 pub(super) struct Copy {
+    durability: Durability,
     source: PathBuf,
     target: PathBuf,
 }
 
 impl Copy {
     pub(super) const NAME: &str = "cp";
+    pub(super) const SYNCED: &str = "cp, then sync -f";
 
     pub(super) fn new(bench: &Bench, source: &Path) -> Self {
         let target = bench.scratch.path().join("copied");
-        Self { source: source.into(), target }
+        Self { durability: Durability::NotSynced, source: source.into(), target }
+    }
+
+    /// The same, durable when it ends.
+    pub(super) fn then_synced(self) -> Self {
+        Self { durability: Durability::Durable, ..self }
     }
 }
 
 impl Contestant for Copy {
     fn name(&self) -> &'static str {
-        Self::NAME
+        match self.durability {
+            Durability::Durable => Self::SYNCED,
+            Durability::NotSynced => Self::NAME,
+        }
     }
 
     fn command(&self) -> Command {
         let mut command = Command::new("cp");
         command.arg(&self.source).arg(&self.target);
-        command
+        match self.durability {
+            Durability::Durable => then_synced(&command, &self.target),
+            Durability::NotSynced => command,
+        }
     }
 
     fn conclude(&mut self) -> Result<()> {

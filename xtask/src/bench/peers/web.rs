@@ -8,12 +8,13 @@ use anyhow::Result;
 
 use super::name_of;
 use crate::bench::Bench;
-use crate::bench::contestant::{Contestant, verify_and_remove};
+use crate::bench::contestant::{Contestant, Durability, then_synced, verify_and_remove};
 use crate::bench::server::{Server, free_port};
 
 /// curl with one server.
 pub(in crate::bench) struct Curl {
     name: &'static str,
+    durability: Durability,
     _server: Server,
     url: String,
     source: PathBuf,
@@ -22,13 +23,14 @@ pub(in crate::bench) struct Curl {
 
 impl Curl {
     pub(in crate::bench) const NGINX: &str = "curl from nginx";
+    pub(in crate::bench) const NGINX_SYNCED: &str = "curl from nginx, then sync -f";
     pub(in crate::bench) const CADDY: &str = "curl from caddy";
 
     /// nginx with sendfile and no log, in one process, so that ending it leaves no worker behind.
     pub(in crate::bench) fn from_nginx(bench: &Bench, source: &Path) -> Result<Self> {
-        let folder = bench.scratch.path().join("nginx");
-        fs::create_dir(&folder)?;
         let (port, root) = (free_port()?, root_of(source).display());
+        let folder = bench.scratch.path().join(format!("nginx-{port}"));
+        fs::create_dir(&folder)?;
         let config = folder.join("nginx.conf");
         fs::write(
             &config,
@@ -48,6 +50,12 @@ impl Curl {
         Ok(Self::new(bench, Self::NGINX, server, port, source))
     }
 
+    /// The same, durable when it ends.
+    pub(in crate::bench) fn from_nginx_then_synced(bench: &Bench, source: &Path) -> Result<Self> {
+        let plain = Self::from_nginx(bench, source)?;
+        Ok(Self { name: Self::NGINX_SYNCED, durability: Durability::Durable, ..plain })
+    }
+
     /// caddy's file server.
     pub(in crate::bench) fn from_caddy(bench: &Bench, source: &Path) -> Result<Self> {
         let folder = bench.scratch.path().join("caddy");
@@ -63,7 +71,8 @@ impl Curl {
     fn new(bench: &Bench, name: &'static str, server: Server, port: u16, source: &Path) -> Self {
         let url = format!("http://127.0.0.1:{port}/{}", name_of(source));
         let target = bench.scratch.path().join(format!("curled-{port}"));
-        Self { name, _server: server, url, source: source.into(), target }
+        let durability = Durability::NotSynced;
+        Self { name, durability, _server: server, url, source: source.into(), target }
     }
 }
 
@@ -75,7 +84,10 @@ impl Contestant for Curl {
     fn command(&self) -> Command {
         let mut command = Command::new("curl");
         command.args(["--silent", "--fail", "--output"]).arg(&self.target).arg(&self.url);
-        command
+        match self.durability {
+            Durability::Durable => then_synced(&command, &self.target),
+            Durability::NotSynced => command,
+        }
     }
 
     fn conclude(&mut self) -> Result<()> {
