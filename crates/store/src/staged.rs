@@ -95,7 +95,10 @@ pub enum StageError {
     #[error("{} is a folder; move it away or choose another name", .0.display())]
     TargetIsFolder(PathBuf),
     /// The file system has less room than the file needs.
-    #[error("{} needs {needed_bytes} bytes and its file system has {free_bytes} left", path.display())]
+    #[error(
+        "{} needs {needed_bytes} bytes and its file system has {free_bytes} left; make room and try again",
+        path.display()
+    )]
     NoSpace {
         /// The file to be.
         path: PathBuf,
@@ -105,7 +108,7 @@ pub enum StageError {
         free_bytes: u64,
     },
     /// Making, writing, syncing or renaming failed.
-    #[error("cannot {step} {}: {source}", path.display())]
+    #[error("cannot {step} {}: {source}{}", path.display(), advice(source))]
     File {
         /// What was being done.
         step: &'static str,
@@ -206,14 +209,21 @@ impl Staged {
         StageError::File { step: "write", path: self.target.clone(), source }
     }
 
-    /// Gives the file its final name. Blocks until that is as durable as asked for.
+    /// Gives the file its final name. Blocks until that is as durable as asked for. Where the system fails to
+    /// write the file to the disk, nothing of it is kept.
     pub fn publish(
         mut self,
         existing: Existing,
         durability: Durability,
     ) -> Result<PathBuf, StageError> {
-        if durability == Durability::Synced {
-            fsync(&self.file).map_err(|errno| self.failed("sync", errno))?;
+        if durability == Durability::Synced
+            && let Err(errno) = fsync(&self.file)
+        {
+            let failed = self.failed("sync", errno);
+            // The system counts as written what it failed to write (fsync(2)): read again it would look sound,
+            // and the next sync would succeed without it.
+            self.discard();
+            return Err(failed);
         }
         self.rename(existing)?;
         let _ = unlinkat(&self.folder, &self.journal_name()[..], AtFlags::empty());
@@ -257,6 +267,18 @@ impl Staged {
 
     fn failed(&self, step: &'static str, errno: Errno) -> StageError {
         StageError::File { step, path: self.target.clone(), source: errno.into() }
+    }
+}
+
+/// What to do about an error, where something can be done.
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull => "; make room and try again",
+        io::ErrorKind::QuotaExceeded => "; make room within the quota and try again",
+        _ if error.raw_os_error() == Some(Errno::IO.raw_os_error()) => {
+            "; the disk may be failing: check it, or choose another folder"
+        }
+        _ => "",
     }
 }
 
