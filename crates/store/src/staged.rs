@@ -237,6 +237,25 @@ impl Staged {
         Ok(self.target.clone())
     }
 
+    /// Removes the unfinished file, because the final name has the very content already. Blocks until that is as
+    /// durable as asked for: whoever brought it may have died before it was synced, or may not have waited.
+    pub fn give_way_to_existing(self, durability: Durability) -> Result<(), StageError> {
+        let synced = match durability {
+            Durability::Synced => self.sync_existing(),
+            Durability::Unsynced => Ok(()),
+        };
+        self.discard();
+        synced
+    }
+
+    fn sync_existing(&self) -> Result<(), StageError> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        openat(&self.folder, &self.file_name[..], flags, Mode::empty())
+            .and_then(fsync)
+            .and_then(|()| sync_folder(&self.folder))
+            .map_err(|errno| self.failed("sync", errno))
+    }
+
     /// Removes the unfinished file and its notes: the transfer has nothing to bring.
     pub fn discard(mut self) {
         let _ = unlinkat(&self.folder, &self.journal_name()[..], AtFlags::empty());
