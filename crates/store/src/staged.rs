@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use rustix::fs::unlinkat;
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags};
-use rustix::fs::{flock, fstat, fstatvfs, linkat, openat, renameat, renameat_with, statat};
+use rustix::fs::{flock, fstat, fstatvfs, fsync, linkat, openat, renameat, renameat_with, statat};
 use rustix::io::Errno;
 use towline_proto::name::{RemoteName, part_name};
 
@@ -97,7 +97,10 @@ pub enum StageError {
     #[error("{} is a folder; move it away or choose another name", .0.display())]
     TargetIsFolder(PathBuf),
     /// The file system has less room than the file needs.
-    #[error("{} needs {needed_bytes} bytes and its file system has {free_bytes} left", path.display())]
+    #[error(
+        "{} needs {needed_bytes} bytes and its file system has {free_bytes} left; make room and try again",
+        path.display()
+    )]
     NoSpace {
         /// The file to be.
         path: PathBuf,
@@ -107,7 +110,7 @@ pub enum StageError {
         free_bytes: u64,
     },
     /// Making, writing, syncing or renaming failed.
-    #[error("cannot {step} {}: {source}", path.display())]
+    #[error("cannot {step} {}: {source}{}", path.display(), advice(source))]
     File {
         /// What was being done.
         step: &'static str,
@@ -215,14 +218,21 @@ impl Staged {
         self.file_failed("write", source)
     }
 
-    /// Gives the file its final name. Blocks until that is as durable as asked for.
+    /// Gives the file its final name. Blocks until that is as durable as asked for. Where the system fails to
+    /// write the file to the disk, nothing of it is kept.
     pub fn publish(
         mut self,
         existing: Existing,
         durability: Durability,
     ) -> Result<PathBuf, StageError> {
-        if durability == Durability::Synced {
-            self.syncer.finish().map_err(|source| self.file_failed("sync", source))?;
+        if durability == Durability::Synced
+            && let Err(source) = self.syncer.finish()
+        {
+            let failed = self.file_failed("sync", source);
+            // The system counts as written what it failed to write (fsync(2)): read again it would look sound,
+            // and the next sync would succeed without it.
+            self.discard();
+            return Err(failed);
         }
         self.rename(existing)?;
         let _ = unlinkat(&self.folder, &self.journal_name()[..], AtFlags::empty());
@@ -234,6 +244,25 @@ impl Staged {
                 .map_err(|errno| self.failed("sync the folder of", errno))?;
         }
         Ok(self.target.clone())
+    }
+
+    /// Removes the unfinished file, because the final name has the very content already. Blocks until that is as
+    /// durable as asked for: whoever brought it may have died before it was synced, or may not have waited.
+    pub fn give_way_to_existing(self, durability: Durability) -> Result<(), StageError> {
+        let synced = match durability {
+            Durability::Synced => self.sync_existing(),
+            Durability::Unsynced => Ok(()),
+        };
+        self.discard();
+        synced
+    }
+
+    fn sync_existing(&self) -> Result<(), StageError> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        openat(&self.folder, &self.file_name[..], flags, Mode::empty())
+            .and_then(fsync)
+            .and_then(|()| sync_folder(&self.folder))
+            .map_err(|errno| self.failed("sync", errno))
     }
 
     /// Removes the unfinished file and its notes: the transfer has nothing to bring.
@@ -273,8 +302,25 @@ impl Staged {
     }
 }
 
+/// What to do about an error, where something can be done.
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull => "; make room and try again",
+        io::ErrorKind::QuotaExceeded => "; make room within the quota and try again",
+        _ if error.raw_os_error() == Some(Errno::IO.raw_os_error()) => {
+            "; the disk may be failing: check it, or choose another folder"
+        }
+        _ => "",
+    }
+}
+
 impl Drop for Staged {
     fn drop(&mut self) {
+        if self.syncer.has_failed() {
+            // As after a sync that fails at the end: what is here cannot be told from what is on the disk.
+            let _ = unlinkat(&self.folder, &self.journal_name()[..], AtFlags::empty());
+            self.leftovers = Leftovers::Discard;
+        }
         if self.leftovers == Leftovers::Discard {
             // Removed while it is still locked, so that nobody else has begun to use it.
             let _ = unlinkat(&self.folder, &self.part_name[..], AtFlags::empty());

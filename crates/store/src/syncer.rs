@@ -4,8 +4,6 @@ use std::fs::File;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustix::fs::{Advice, fadvise};
-
 /// Syncs one file, from several threads if need be.
 #[derive(Clone, Debug)]
 pub struct Syncer {
@@ -28,19 +26,18 @@ impl Syncer {
         }
     }
 
+    /// Whether something failed that was not told yet.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
     /// Writes content and metadata to the disk. Blocks; fails also for what failed before.
     pub(crate) fn finish(&self) -> io::Result<()> {
         let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
-        let synced = match failure.take() {
+        match failure.take() {
             Some(error) => Err(error),
             None => self.file.sync_all(),
-        };
-        if synced.is_err() {
-            // What did not reach the disk may still be in memory, marked as if it had. Whoever goes on with this
-            // file must read what the disk has.
-            let _ = fadvise(&*self.file, 0, None, Advice::DontNeed);
         }
-        synced
     }
 }
 
@@ -54,10 +51,9 @@ mod tests {
         let (_reader, writer) = std::io::pipe().unwrap();
         let syncer = Syncer::new(Arc::new(File::from(std::os::fd::OwnedFd::from(writer))));
         syncer.clone().sync_ahead();
-        let failure = syncer.failure.lock().unwrap().as_ref().map(io::Error::kind);
-        assert_eq!(failure, Some(io::ErrorKind::InvalidInput));
+        assert!(syncer.has_failed());
         assert_eq!(syncer.finish().unwrap_err().kind(), io::ErrorKind::InvalidInput);
-        assert!(syncer.failure.lock().unwrap().is_none());
+        assert!(!syncer.has_failed());
     }
 
     #[test]

@@ -136,7 +136,8 @@ async fn fetch(options: &Options, monitor: &dyn Monitor) -> Result<Downloaded, F
     let staged = stage(options).await?;
     match fetch_into(&staged, options, monitor).await {
         Ok(Fetched::UpToDate(downloaded)) => {
-            staged.discard();
+            let durability = options.durability;
+            blocking(move || staged.give_way_to_existing(durability)).await?;
             Ok(downloaded)
         }
         Ok(Fetched::Whole(downloaded)) => {

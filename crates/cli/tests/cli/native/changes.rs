@@ -1,6 +1,6 @@
 //! The source changes while it is fetched: the result is one version, and equal pieces are kept.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, FileTimes, Metadata, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Child;
@@ -73,6 +73,38 @@ async fn a_rewrite_in_place_with_size_and_mtime_put_back_is_noticed() {
     .await;
 }
 
+/// Puts back the times that a file had before it was changed; its change time cannot be.
+fn put_times_back(path: &Path, before: &Metadata) {
+    let times = FileTimes::new()
+        .set_accessed(before.accessed().unwrap())
+        .set_modified(before.modified().unwrap());
+    open(path).set_times(times).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rewrite_in_place_under_several_connections_is_noticed_and_equal_pieces_are_kept() {
+    for (connections, before) in [(2, 2), (4, 5), (8, 3)] {
+        let ground = Ground::with_file(SIZE);
+        let proxy = ground.throttled(32 * MIB / connections).await;
+        let mut command = ground.get_from(proxy.addr(), "got");
+        let client = command.arg(format!("-j{connections}")).spawn().unwrap();
+        ground.wait_journaled("got", before);
+        let come: Vec<u32> = ground.journal("got").unwrap().pieces.into_keys().collect();
+        let metadata = std::fs::metadata(ground.served()).unwrap();
+        // A piece that has come, and all that have not: whichever are under way are among them.
+        for piece in (0..=12).filter(|piece| *piece == come[0] || !come.contains(piece)) {
+            let place = u64::from(piece) * MIB + 3;
+            open(&ground.served()).write_all_at(b"x", place).unwrap();
+        }
+        put_times_back(&ground.served(), &metadata);
+        let done = got_of(client).await.done();
+        ground.assert_got("got", &done);
+        let length = |piece: &u32| (SIZE - u64::from(*piece) * MIB).min(MIB);
+        let equal: u64 = come[1..].iter().map(length).sum();
+        assert!(done.kept_bytes >= equal, "{come:?}: {done:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replaced_source_is_fetched_with_equal_pieces_kept() {
     keeps(BEFORE - 1, |path| {
@@ -129,8 +161,26 @@ fn replace_by(ground: &Ground, letter: u8) {
     std::fs::rename(new, ground.served()).unwrap();
 }
 
+/// Writes one letter over the whole source where it is, and puts its times back.
+fn rewrite_with(ground: &Ground, letter: u8) {
+    let before = std::fs::metadata(ground.served()).unwrap();
+    let content = vec![letter; usize::try_from(SIZE).unwrap()];
+    open(&ground.served()).write_all_at(&content, 0).unwrap();
+    put_times_back(&ground.served(), &before);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_source_replaced_again_and_again_never_gives_a_mixture() {
+    never_gives_a_mixture(replace_by).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_rewritten_in_place_again_and_again_never_gives_a_mixture() {
+    never_gives_a_mixture(rewrite_with).await;
+}
+
+/// Changes the whole source several times while it is fetched.
+async fn never_gives_a_mixture(change: fn(&Ground, u8)) {
     let ground = Ground::with_file(SIZE);
     let mut command = ground.get("got");
     let client = command.args(["-j4", "--limit-rate", "16M"]).spawn().unwrap();
@@ -138,7 +188,7 @@ async fn a_source_replaced_again_and_again_never_gives_a_mixture() {
     for letter in b'a'..=b'f' {
         ground.wait_journaled("got", 1);
         let before = version();
-        replace_by(&ground, letter);
+        change(&ground, letter);
         // Gone at its end, begun anew when the change is noticed.
         poll("a change that is noticed", || (version() != before).then_some(()));
         if ground.path("got/file").exists() {

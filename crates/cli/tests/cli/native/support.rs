@@ -19,7 +19,7 @@ use crate::support::{Site, finish, same_content};
 pub(super) const MIB: u64 = 1 << 20;
 
 /// Beyond a piece's bytes, what its frames take on the wire, at most.
-const FRAMING_BYTES_MAX: u64 = 200;
+pub(super) const FRAMING_BYTES_MAX: u64 = 200;
 
 /// Transfers that run at once in tests of many cases.
 const SIDE_BY_SIDE_MAX: usize = 8;
@@ -63,6 +63,27 @@ impl Ground {
         self.towline(fixed.into_iter().chain(args.iter().copied()))
     }
 
+    /// `towline get` of `file` that waits for the disk and replaces an older one.
+    pub(super) fn get_durably(&self, address: SocketAddr, folder: &str) -> Command {
+        let url = format!("{address}/file");
+        self.towline(["get", "--plain", "--json", "-f", &url, "-d", folder])
+    }
+
+    /// A way to the server on which each connection has this rate.
+    pub(super) async fn throttled(&self, bytes_per_s: u64) -> ChaosProxy {
+        let plan = move |_| {
+            Plan::clean().with(Direction::ToClient, 0, FaultKind::Throttle { bytes_per_s })
+        };
+        ChaosProxy::start(self.server.addr(), plan).await
+    }
+
+    /// Starts a server of the same folder at the same address, with what the one before it remembered.
+    pub(super) fn restart_server(&mut self) {
+        let port = self.server.addr().port().to_string();
+        let args = ["serve", "server_files", "--port", &port, "--bind", "127.0.0.1"];
+        self.server = ServerProcess::start(&mut self.towline(args));
+    }
+
     /// Where the served file is.
     pub(super) fn served(&self) -> PathBuf {
         self.path("server_files/file")
@@ -70,13 +91,18 @@ impl Ground {
 
     /// Fails unless `folder` holds `file` as it is served, and nothing else.
     pub(super) fn assert_got(&self, folder: &str, done: &Done) {
+        self.assert_content(folder, done);
+        assert_eq!(self.names(folder), ["file"], "{folder}");
+    }
+
+    /// Fails unless `folder` holds `file` as it is served.
+    pub(super) fn assert_content(&self, folder: &str, done: &Done) {
         let open = |path| File::open(path).unwrap();
         let fetched = self.path(folder).join("file");
         let is_same = same_content(open(self.served()), open(fetched.clone()));
         assert!(is_same, "{folder}/file differs from what was served: {done:?}");
         let hashed = towline_store::hashing::hash_file(&open(fetched), |_| ()).unwrap();
         assert_eq!(done.blake3, hashed.blake3.to_string(), "{folder}");
-        assert_eq!(self.names(folder), ["file"], "{folder}");
     }
 
     /// The names in a folder, sorted; none where there is no folder.
@@ -199,9 +225,22 @@ pub(super) async fn got(mut command: Command) -> Got {
 
 /// Waits for a running command's end.
 pub(super) async fn got_of(child: Child) -> Got {
-    let ran = within("the end of a run", spawn_blocking(|| finish(child))).await.unwrap();
+    within("the end of a run", spawn_blocking(|| got_now(child))).await.unwrap()
+}
+
+/// The same, for whoever is no task.
+pub(super) fn got_now(child: Child) -> Got {
+    let ran = finish(child);
     let event = |line: &str| serde_json::from_str(line).unwrap();
     Got { code: ran.code, events: ran.stdout.lines().map(event).collect(), stderr: ran.stderr }
+}
+
+/// Waits until a client has come to a point, or has ended before it; tells whether it has ended.
+pub(super) fn ended_before(client: &mut Child, mut is_there: impl FnMut() -> bool) -> bool {
+    poll("a client's progress", || {
+        let has_ended = client.try_wait().unwrap().is_some();
+        (has_ended || is_there()).then_some(has_ended)
+    })
 }
 
 /// Runs all of `cases`, some at a time; one that fails fails the test.
