@@ -49,6 +49,23 @@ impl End {
         command
     }
 
+    /// The same command at this end: its program, arguments, environment and working directory, but
+    /// not where its input and output go.
+    pub fn enter(&self, command: &Command) -> Command {
+        let mut entered = self.command("env");
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => entered.env(name, value),
+                None => entered.env_remove(name),
+            };
+        }
+        if let Some(folder) = command.get_current_dir() {
+            entered.current_dir(folder);
+        }
+        entered.arg(command.get_program()).args(command.get_args());
+        entered
+    }
+
     /// The congestion control of sockets that are made here from now on. Restricted ones are
     /// allowed on this host until the link is gone.
     pub fn set_congestion_control(&self, name: &str) -> Result<(), LinkError> {

@@ -8,5 +8,7 @@ mod faults;
 mod holes;
 mod interruptions;
 mod leftovers;
+#[cfg(target_os = "linux")]
+mod long_link;
 mod sizes;
 mod support;
