@@ -38,7 +38,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::process::geteuid;
-use tun_rs::{DeviceBuilder, SyncDevice};
+use tappers::Interface;
+use tappers::linux::Tun;
 
 use self::congestion::Allowed;
 use self::forward::{Counters, Lane, Stop};
@@ -54,7 +55,7 @@ const QUEUE_PACKETS_MIN: u64 = 64;
 
 /// Packets that a device keeps until the link fetches them. None is lost there: that loss would not
 /// be counted.
-const DEVICE_PACKETS_MAX: u32 = 50_000;
+const DEVICE_PACKETS_MAX: &str = "50000";
 
 /// Links that this process has made; part of their names.
 static LINKS: AtomicU32 = AtomicU32::new(0);
@@ -251,12 +252,16 @@ impl Drop for Link {
 }
 
 /// A TUN device that is the way from one end to the other.
-fn device(name: &str, end: &End) -> Result<Arc<SyncDevice>, LinkError> {
+///
+/// Built without debug assertions, the crate that makes it leaves its descriptor open when dropped;
+/// the device itself goes with its namespace either way.
+fn device(name: &str, end: &End) -> Result<Arc<Tun>, LinkError> {
     let failed = |source| LinkError::Device { what: "a TUN device", source };
-    let mtu = u16::try_from(MTU_BYTES).expect("an Ethernet's packets are short");
-    let builder = DeviceBuilder::new().name(name).mtu(mtu).tx_queue_len(DEVICE_PACKETS_MAX);
-    let device = builder.enable(false).build_sync().map_err(failed)?;
+    let interface = Interface::new(name).map_err(failed)?;
+    let device = Tun::create_named(interface).map_err(failed)?;
     device.set_nonblocking(true).map_err(failed)?;
+    device.set_mtu(MTU_BYTES).map_err(failed)?;
+    ip(&["link", "set", "dev", name, "txqueuelen", DEVICE_PACKETS_MAX])?;
     // What is open here stays open wherever the device goes.
     ip(&["link", "set", "dev", name, "netns", end.namespace()])?;
     // Hosts that speak IPv6 say so by themselves; on this link there is only what a test sends.

@@ -6,10 +6,13 @@
 
 mod classic;
 mod contestant;
+#[cfg(target_os = "linux")]
+mod long;
 mod measure;
 mod native;
 mod peers;
 mod report;
+mod road;
 mod server;
 mod system;
 
@@ -24,6 +27,7 @@ use crate::process::{cargo, run as run_command};
 use crate::{target_dir, workspace_root};
 use contestant::Contestant;
 use report::Target;
+use road::Road;
 use system::{CongestionControl, Interruption};
 
 /// Memory as a file system, so that no disk is measured.
@@ -47,20 +51,25 @@ pub struct Options {
     rounds: u32,
 }
 
-/// The row sets. Adding one is adding a file and a line here and in `Rows::set_up`.
+/// The row sets. Adding one is adding a file and a line here and in `Rows::measure`.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Rows {
     /// One large file by the classic protocol
     Classic,
     /// One large file by the native protocol, and by the programs that people use today
     Native,
+    /// The same over two long, lossy links; needs root
+    #[cfg(target_os = "linux")]
+    Long,
 }
 
 impl Rows {
-    fn set_up(self, bench: &Bench) -> Result<RowSet> {
+    fn measure(self, bench: &Bench) -> Result<()> {
         match self {
-            Self::Classic => classic::set_up(bench),
-            Self::Native => native::set_up(bench),
+            Self::Classic => classic::set_up(bench)?.measure(bench),
+            Self::Native => native::set_up(bench)?.measure(bench),
+            #[cfg(target_os = "linux")]
+            Self::Long => long::measure(bench),
         }
     }
 }
@@ -74,12 +83,23 @@ struct RowSet {
     targets: Vec<Target>,
 }
 
+impl RowSet {
+    fn measure(mut self, bench: &Bench) -> Result<()> {
+        let results = measure::interleaved(&mut self.contestants, bench)?;
+        println!("\n{}\n{}", self.title, system::machine());
+        print!("{}", report::render(self.bytes, &results, &self.targets));
+        Ok(())
+    }
+}
+
 /// What all row sets share.
 struct Bench {
     /// The program under test, built for release.
     towline: PathBuf,
     /// Removed at the end, whatever the end is.
     scratch: TempDir,
+    /// What lies between the servers and their clients.
+    road: Road,
     file_bytes: u64,
     rounds: u32,
     interruption: Interruption,
@@ -102,16 +122,14 @@ pub fn run(options: &Options) -> Result<()> {
     let bench = Bench {
         towline: workspace_root().join(target_dir()).join("release/towline"),
         scratch,
+        road: Road::Loopback,
         file_bytes: options.size,
         rounds: options.rounds,
         interruption,
     };
     let rows = if options.rows.is_empty() { Rows::value_variants() } else { &options.rows };
     for rows in rows {
-        let mut set = rows.set_up(&bench)?;
-        let results = measure::interleaved(&mut set.contestants, &bench)?;
-        println!("\n{}\n{}", set.title, system::machine());
-        print!("{}", report::render(set.bytes, &results, &set.targets));
+        rows.measure(&bench)?;
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fd::OwnedFd;
-use tun_rs::SyncDevice;
+use tappers::linux::Tun;
 
 use super::wire::{Fate, Wire};
 use super::{Counted, MTU_BYTES};
@@ -58,8 +58,8 @@ impl Stop {
 
 /// One direction: from where to where, and through what.
 pub(super) struct Lane {
-    pub(super) from: Arc<SyncDevice>,
-    pub(super) to: Arc<SyncDevice>,
+    pub(super) from: Arc<Tun>,
+    pub(super) to: Arc<Tun>,
     pub(super) wire: Wire<Vec<u8>>,
     pub(super) counters: Arc<Counters>,
     pub(super) stop: Stop,

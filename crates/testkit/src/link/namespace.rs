@@ -66,7 +66,8 @@ impl End {
         entered
     }
 
-    /// The congestion control of sockets that are made here from now on. Restricted ones are
+    /// The congestion control of sockets that are made or accepted here from now on, unless their
+    /// program chooses another. Restricted ones are
     /// allowed on this host until the link is gone.
     pub fn set_congestion_control(&self, name: &str) -> Result<(), LinkError> {
         let set = || self.set_parameter("net.ipv4.tcp_congestion_control", name);

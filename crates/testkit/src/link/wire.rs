@@ -120,7 +120,7 @@ mod tests {
         assert_eq!(wire.next_arrival(), None);
         assert_eq!(offer(&mut wire, 7 * MS, 1), Fate::Arrives(58 * MS));
         assert_eq!(wire.next_arrival(), Some(58 * MS));
-        assert_eq!(wire.take(58 * MS - Duration::from_nanos(1)), None);
+        assert_eq!(wire.take(Duration::from_nanos(57_999_999)), None);
         assert_eq!(wire.take(58 * MS), Some(1));
         assert_eq!((wire.take(59 * MS), wire.next_arrival()), (None, None));
     }

@@ -9,11 +9,13 @@ use anyhow::Result;
 use super::name_of;
 use crate::bench::Bench;
 use crate::bench::contestant::{Contestant, verify_and_remove};
+use crate::bench::road::Road;
 use crate::bench::server::{Server, free_port};
 
 /// `rsync -aW` and the daemon that it asks.
 pub(in crate::bench) struct Rsync {
     _server: Server,
+    road: Road,
     port: u16,
     source: PathBuf,
     target: PathBuf,
@@ -30,12 +32,13 @@ impl Rsync {
         let root = source.parent().unwrap_or(Path::new("/")).display();
         let text = "uid = root\ngid = root\nuse chroot = no\n";
         fs::write(&config, format!("{text}[files]\npath = {root}\nread only = yes\n"))?;
-        let mut command = Command::new("rsync");
-        command.args(["--daemon", "--no-detach", "--address=127.0.0.1"]);
+        let mut command = bench.road.at_server("rsync");
+        command.args(["--daemon", "--no-detach"]);
+        command.arg(format!("--address={}", bench.road.address()));
         command.arg(format!("--port={port}")).arg(format!("--config={}", config.display()));
         let server = Server::start(&mut command, port, &folder.join("log"), &bench.interruption)?;
         let target = bench.scratch.path().join("rsynced");
-        Ok(Self { _server: server, port, source: source.into(), target })
+        Ok(Self { _server: server, road: bench.road.clone(), port, source: source.into(), target })
     }
 }
 
@@ -45,8 +48,9 @@ impl Contestant for Rsync {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new("rsync");
-        let url = format!("rsync://127.0.0.1:{}/files/{}", self.port, name_of(&self.source));
+        let mut command = self.road.at_client("rsync");
+        let (address, name) = (self.road.address(), name_of(&self.source));
+        let url = format!("rsync://{address}:{}/files/{name}", self.port);
         command.arg("-aW").arg(url).arg(&self.target);
         command
     }

@@ -9,12 +9,14 @@ use anyhow::Result;
 use super::name_of;
 use crate::bench::Bench;
 use crate::bench::contestant::{Contestant, verify_and_remove};
+use crate::bench::road::Road;
 use crate::bench::server::{Server, free_port};
 
 /// curl with one server.
 pub(in crate::bench) struct Curl {
     name: &'static str,
     _server: Server,
+    road: Road,
     url: String,
     source: PathBuf,
     target: PathBuf,
@@ -37,12 +39,13 @@ impl Curl {
                  events {{ worker_connections 1024; }}
                  http {{
                      access_log off; sendfile on; tcp_nopush on;
-                     server {{ listen 127.0.0.1:{port}; root {root}; }}
+                     server {{ listen {1}:{port}; root {root}; }}
                  }}",
-                folder.display()
+                folder.display(),
+                bench.road.address()
             ),
         )?;
-        let mut command = Command::new("nginx");
+        let mut command = bench.road.at_server("nginx");
         command.arg("-c").arg(&config).arg("-p").arg(&folder);
         let server = Server::start(&mut command, port, &folder.join("log"), &bench.interruption)?;
         Ok(Self::new(bench, Self::NGINX, server, port, source))
@@ -53,17 +56,24 @@ impl Curl {
         let folder = bench.scratch.path().join("caddy");
         fs::create_dir(&folder)?;
         let port = free_port()?;
-        let mut command = Command::new("caddy");
-        command.args(["file-server", "--listen", &format!("127.0.0.1:{port}"), "--root"]);
+        let listen = format!("{}:{port}", bench.road.address());
+        let mut command = bench.road.at_server("caddy");
+        command.args(["file-server", "--listen", &listen, "--root"]);
         command.arg(root_of(source)).env("HOME", &folder);
         let server = Server::start(&mut command, port, &folder.join("log"), &bench.interruption)?;
         Ok(Self::new(bench, Self::CADDY, server, port, source))
     }
 
+    /// What it fetches.
+    #[cfg(target_os = "linux")]
+    pub(in crate::bench) fn url(&self) -> &str {
+        &self.url
+    }
+
     fn new(bench: &Bench, name: &'static str, server: Server, port: u16, source: &Path) -> Self {
-        let url = format!("http://127.0.0.1:{port}/{}", name_of(source));
+        let url = format!("http://{}:{port}/{}", bench.road.address(), name_of(source));
         let target = bench.scratch.path().join(format!("curled-{port}"));
-        Self { name, _server: server, url, source: source.into(), target }
+        Self { name, _server: server, road: bench.road.clone(), url, source: source.into(), target }
     }
 }
 
@@ -73,7 +83,7 @@ impl Contestant for Curl {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new("curl");
+        let mut command = self.road.at_client("curl");
         command.args(["--silent", "--fail", "--output"]).arg(&self.target).arg(&self.url);
         command
     }
