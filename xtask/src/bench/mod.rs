@@ -10,10 +10,13 @@ mod contestant;
 mod disk;
 mod get;
 mod limits;
+#[cfg(target_os = "linux")]
+mod long;
 mod measure;
 mod native;
 mod peers;
 mod report;
+mod road;
 mod server;
 mod system;
 
@@ -29,6 +32,7 @@ use crate::{target_dir, workspace_root};
 use contestant::Contestant;
 pub use limits::{COMMAND as LIMIT_COMMAND, Limit, run as run_limit};
 use report::Target;
+use road::Road;
 use system::{CongestionControl, Interruption};
 
 /// Memory as a file system, so that no disk is measured.
@@ -55,7 +59,7 @@ pub struct Options {
     disk_dir: Option<PathBuf>,
 }
 
-/// The row sets. Adding one is adding a file and a line here and in `Rows::set_up`.
+/// The row sets. Adding one is adding a file and a line here and in `Rows::measure`.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Rows {
     /// One large file by the classic protocol
@@ -64,14 +68,19 @@ enum Rows {
     Native,
     /// The same on a disk, durable and not
     Disk,
+    /// The same over two long, lossy links; needs root
+    #[cfg(target_os = "linux")]
+    Long,
 }
 
 impl Rows {
-    fn set_up(self, bench: &Bench) -> Result<RowSet> {
+    fn measure(self, bench: &Bench) -> Result<()> {
         match self {
-            Self::Classic => classic::set_up(bench),
-            Self::Native => native::set_up(bench),
-            Self::Disk => disk::set_up(bench),
+            Self::Classic => classic::set_up(bench)?.measure(bench),
+            Self::Native => native::set_up(bench)?.measure(bench),
+            Self::Disk => disk::set_up(bench)?.measure(bench),
+            #[cfg(target_os = "linux")]
+            Self::Long => long::measure(bench),
         }
     }
 
@@ -93,12 +102,23 @@ struct RowSet {
     targets: Vec<Target>,
 }
 
+impl RowSet {
+    fn measure(mut self, bench: &Bench) -> Result<()> {
+        let results = measure::interleaved(&mut self.contestants, bench)?;
+        println!("\n{}\n{}", self.title, system::machine(bench.scratch.path()));
+        print!("{}", report::render(self.bytes, &results, &self.targets));
+        Ok(())
+    }
+}
+
 /// What a row set is measured with.
 struct Bench {
     /// The program under test, built for release.
     towline: PathBuf,
     /// Removed at the end, whatever the end is.
     scratch: TempDir,
+    /// What lies between the servers and their clients.
+    road: Road,
     file_bytes: u64,
     rounds: u32,
     interruption: Interruption,
@@ -121,14 +141,12 @@ pub fn run(options: &Options) -> Result<()> {
         let bench = Bench {
             towline: workspace_root().join(target_dir()).join("release/towline"),
             scratch: scratch_in(&folder)?,
+            road: Road::Loopback,
             file_bytes: options.size,
             rounds: options.rounds,
             interruption: interruption.clone(),
         };
-        let mut set = rows.set_up(&bench)?;
-        let results = measure::interleaved(&mut set.contestants, &bench)?;
-        println!("\n{}\n{}", set.title, system::machine(&folder));
-        print!("{}", report::render(set.bytes, &results, &set.targets));
+        rows.measure(&bench)?;
     }
     Ok(())
 }

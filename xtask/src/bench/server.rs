@@ -1,7 +1,7 @@
 //! Servers that run beside the measurement: started, waited for, and ended with their owner.
 
 use std::fs::{self, File};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -26,7 +26,7 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// Starts `command` and returns when it accepts connections on the loopback port.
+    /// Starts `command` and returns when it accepts connections on the port, wherever its network is.
     pub(super) fn start(
         command: &mut Command,
         port: u16,
@@ -37,9 +37,8 @@ impl Server {
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         let child = command.spawn().with_context(|| format!("cannot start `{}`", line(command)))?;
         let mut server = Self { child };
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let started = Instant::now();
-        while TcpStream::connect_timeout(&address, POLL).is_err() {
+        while !listens(server.child.id(), port) {
             interruption.check()?;
             if let Some(status) = server.child.try_wait()? {
                 bail!("`{}` ended: {status}\n{}", line(command), tail(log));
@@ -59,6 +58,28 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Whether somebody listens on the port in the network of a process.
+///
+/// Read, not tried: the network may be another one than this program's, and a long way to connect.
+fn listens(pid: u32, port: u16) -> bool {
+    ["tcp", "tcp6"].iter().any(|kind| {
+        let table = fs::read_to_string(format!("/proc/{pid}/net/{kind}")).unwrap_or_default();
+        is_listening(&table, port)
+    })
+}
+
+/// Whether a table of sockets, in the form of `proc_net_tcp(5)`, has one that listens on the port.
+fn is_listening(table: &str, port: u16) -> bool {
+    /// `TCP_LISTEN`, in hexadecimal.
+    const LISTEN: &str = "0A";
+    let ending = format!(":{port:04X}");
+    table.lines().any(|line| {
+        let mut fields = line.split_whitespace().skip(1);
+        let is_here = fields.next().is_some_and(|local| local.ends_with(&ending));
+        is_here && fields.nth(1) == Some(LISTEN)
+    })
 }
 
 /// A loopback port that nobody listens on at the moment.
@@ -89,6 +110,16 @@ mod tests {
             Server::start(&mut command, free_port().unwrap(), &log, &Interruption::default());
         let error = started.err().expect("it does not listen").to_string();
         assert!(error.contains("ended") && error.contains("no such option"), "{error}");
+    }
+
+    #[test]
+    fn a_listening_socket_is_told_from_a_connected_one() {
+        let table = "  sl  local_address rem_address   st tx_queue rx_queue\n   \
+                     0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000\n   \
+                     1: 0100007F:0016 0100007F:C001 01 00000000:00000000 00:00000000\n";
+        assert!(is_listening(table, 8_080));
+        assert!(!is_listening(table, 22));
+        assert!(!is_listening(table, 0x01F9));
     }
 
     #[test]

@@ -42,6 +42,7 @@ const TOOLS: &[Tool] = &[
     Tool { program: "ip",            version_flag: "-V",        version: None,           sources: &[Debian("iproute2")] },
     Tool { program: "mount",         version_flag: "--version", version: None,           sources: &[Debian("mount")] },
     Tool { program: "mkfs.ext4",     version_flag: "-V",        version: None,           sources: &[Debian("e2fsprogs")] },
+    Tool { program: "ping",          version_flag: "-V",        version: None,           sources: &[Debian("iputils-ping")] },
     Tool { program: "openssl",       version_flag: "version",   version: None,           sources: &[Debian("openssl")] },
     Tool { program: "typos",         version_flag: "--version", version: Some("1.52.0"), sources: &[Wheel("typos"), Crate("typos-cli")] },
     Tool { program: "cargo-machete", version_flag: "--version", version: Some("0.9.2"),  sources: &[Crate("cargo-machete")] },

@@ -15,8 +15,8 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["towline-server", "towline-client", "towline-net", "towline-store", "towline-proto"],
     ),
     ("towline-testkit", &["towline-net", "towline-store", "towline-proto"]),
-    // The tasks speak to towline as a user does, by its command line.
-    ("xtask", &[]),
+    // The tasks speak to towline as a user does, by its command line; the testkit lends them its link.
+    ("xtask", &["towline-testkit"]),
 ];
 
 /// Whoever fuzzes may reach everything; it lies outside the workspace.

@@ -1,5 +1,7 @@
 //! Programs that towline is compared with, each as it is used by those who use it.
 
+#[cfg(target_os = "linux")]
+mod aria2;
 mod rsync;
 mod sftp;
 mod web;
@@ -15,6 +17,8 @@ use super::contestant::{Contestant, Durability, then_synced, verify_and_remove};
 use super::server::{Server, free_port};
 use crate::{debian, workspace_root};
 
+#[cfg(target_os = "linux")]
+pub(super) use self::aria2::Aria2;
 pub(super) use self::rsync::Rsync;
 pub(super) use self::sftp::Sftp;
 pub(super) use self::web::Curl;

@@ -9,12 +9,14 @@ use anyhow::Result;
 use super::name_of;
 use crate::bench::Bench;
 use crate::bench::contestant::{Contestant, Durability, verify_and_remove};
+use crate::bench::road::Road;
 use crate::bench::server::{Server, free_port};
 
 /// `rsync -aW` and the daemon that it asks.
 pub(in crate::bench) struct Rsync {
     durability: Durability,
     _server: Server,
+    road: Road,
     port: u16,
     source: PathBuf,
     target: PathBuf,
@@ -32,13 +34,14 @@ impl Rsync {
         let root = source.parent().unwrap_or(Path::new("/")).display();
         let text = "uid = root\ngid = root\nuse chroot = no\n";
         fs::write(&config, format!("{text}[files]\npath = {root}\nread only = yes\n"))?;
-        let mut command = Command::new("rsync");
-        command.args(["--daemon", "--no-detach", "--address=127.0.0.1"]);
+        let mut command = bench.road.at_server("rsync");
+        command.args(["--daemon", "--no-detach"]);
+        command.arg(format!("--address={}", bench.road.address()));
         command.arg(format!("--port={port}")).arg(format!("--config={}", config.display()));
         let server = Server::start(&mut command, port, &folder.join("log"), &bench.interruption)?;
         let target = bench.scratch.path().join("rsynced");
-        let durability = Durability::NotSynced;
-        Ok(Self { durability, _server: server, port, source: source.into(), target })
+        let (durability, road) = (Durability::NotSynced, bench.road.clone());
+        Ok(Self { durability, _server: server, road, port, source: source.into(), target })
     }
 
     /// The same, durable when it ends.
@@ -56,8 +59,9 @@ impl Contestant for Rsync {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new("rsync");
-        let url = format!("rsync://127.0.0.1:{}/files/{}", self.port, name_of(&self.source));
+        let mut command = self.road.at_client("rsync");
+        let (address, name) = (self.road.address(), name_of(&self.source));
+        let url = format!("rsync://{address}:{}/files/{name}", self.port);
         if self.durability == Durability::Durable {
             command.arg("--fsync");
         }

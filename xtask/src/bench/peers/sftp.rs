@@ -8,12 +8,14 @@ use anyhow::Result;
 
 use crate::bench::Bench;
 use crate::bench::contestant::{Contestant, verify_and_remove};
+use crate::bench::road::Road;
 use crate::bench::server::{Server, free_port};
 use crate::process::run;
 
 /// sftp and an sshd of its own, with keys of its own.
 pub(in crate::bench) struct Sftp {
     _server: Server,
+    road: Road,
     port: u16,
     folder: PathBuf,
     source: PathBuf,
@@ -38,17 +40,19 @@ impl Sftp {
         fs::write(
             &config,
             format!(
-                "ListenAddress 127.0.0.1:{port}\nHostKey {0}/host\nPidFile {0}/pid\n\
+                "ListenAddress {1}:{port}\nHostKey {0}/host\nPidFile {0}/pid\n\
                  AuthorizedKeysFile {0}/authorized\nStrictModes no\nPermitRootLogin yes\n\
                  UsePAM no\nSubsystem sftp internal-sftp\n",
-                folder.display()
+                folder.display(),
+                bench.road.address()
             ),
         )?;
-        let mut command = Command::new("/usr/sbin/sshd");
+        let mut command = bench.road.at_server("/usr/sbin/sshd");
         command.args(["-D", "-e", "-f"]).arg(&config);
         let server = Server::start(&mut command, port, &folder.join("log"), &bench.interruption)?;
         let target = bench.scratch.path().join("sftped");
-        Ok(Self { _server: server, port, folder, source: source.into(), target })
+        let road = bench.road.clone();
+        Ok(Self { _server: server, road, port, folder, source: source.into(), target })
     }
 }
 
@@ -58,12 +62,12 @@ impl Contestant for Sftp {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new("sftp");
+        let mut command = self.road.at_client("sftp");
         command
             .args(["-q", "-c", "aes128-gcm@openssh.com", "-P", &self.port.to_string(), "-i"])
             .arg(self.folder.join("user"))
             .args(["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"])
-            .arg(format!("127.0.0.1:{}", self.source.display()))
+            .arg(format!("{}:{}", self.road.address(), self.source.display()))
             .arg(&self.target);
         command
     }

@@ -9,6 +9,7 @@ use anyhow::Result;
 use super::name_of;
 use crate::bench::Bench;
 use crate::bench::contestant::{Contestant, Durability, then_synced, verify_and_remove};
+use crate::bench::road::Road;
 use crate::bench::server::{Server, free_port};
 
 /// curl with one server.
@@ -16,6 +17,7 @@ pub(in crate::bench) struct Curl {
     name: &'static str,
     durability: Durability,
     _server: Server,
+    road: Road,
     url: String,
     source: PathBuf,
     target: PathBuf,
@@ -39,12 +41,13 @@ impl Curl {
                  events {{ worker_connections 1024; }}
                  http {{
                      access_log off; sendfile on; tcp_nopush on;
-                     server {{ listen 127.0.0.1:{port}; root {root}; }}
+                     server {{ listen {1}:{port}; root {root}; }}
                  }}",
-                folder.display()
+                folder.display(),
+                bench.road.address()
             ),
         )?;
-        let mut command = Command::new("nginx");
+        let mut command = bench.road.at_server("nginx");
         command.arg("-c").arg(&config).arg("-p").arg(&folder);
         let server = Server::start(&mut command, port, &folder.join("log"), &bench.interruption)?;
         Ok(Self::new(bench, Self::NGINX, server, port, source))
@@ -61,18 +64,25 @@ impl Curl {
         let folder = bench.scratch.path().join("caddy");
         fs::create_dir(&folder)?;
         let port = free_port()?;
-        let mut command = Command::new("caddy");
-        command.args(["file-server", "--listen", &format!("127.0.0.1:{port}"), "--root"]);
+        let listen = format!("{}:{port}", bench.road.address());
+        let mut command = bench.road.at_server("caddy");
+        command.args(["file-server", "--listen", &listen, "--root"]);
         command.arg(root_of(source)).env("HOME", &folder);
         let server = Server::start(&mut command, port, &folder.join("log"), &bench.interruption)?;
         Ok(Self::new(bench, Self::CADDY, server, port, source))
     }
 
+    /// What it fetches.
+    #[cfg(target_os = "linux")]
+    pub(in crate::bench) fn url(&self) -> &str {
+        &self.url
+    }
+
     fn new(bench: &Bench, name: &'static str, server: Server, port: u16, source: &Path) -> Self {
-        let url = format!("http://127.0.0.1:{port}/{}", name_of(source));
+        let url = format!("http://{}:{port}/{}", bench.road.address(), name_of(source));
         let target = bench.scratch.path().join(format!("curled-{port}"));
-        let durability = Durability::NotSynced;
-        Self { name, durability, _server: server, url, source: source.into(), target }
+        let (durability, road) = (Durability::NotSynced, bench.road.clone());
+        Self { name, durability, _server: server, road, url, source: source.into(), target }
     }
 }
 
@@ -82,7 +92,7 @@ impl Contestant for Curl {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new("curl");
+        let mut command = self.road.at_client("curl");
         command.args(["--silent", "--fail", "--output"]).arg(&self.target).arg(&self.url);
         match self.durability {
             Durability::Durable => then_synced(&command, &self.target),

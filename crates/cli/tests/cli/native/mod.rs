@@ -10,6 +10,8 @@ mod holes;
 mod interruptions;
 mod kills;
 mod leftovers;
+#[cfg(target_os = "linux")]
+mod long_link;
 mod mounted;
 mod power;
 mod sizes;

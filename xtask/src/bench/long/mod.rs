@@ -1,0 +1,145 @@
+//! The row set of two long, lossy links: one large file, by towline and by what people use today.
+//!
+//! Who would take hours is stopped, and what had come by then counts. The other row sets' rules hold,
+//! save that nothing is warmed up: a link is slower than anything that a first round could hide.
+
+mod measure;
+mod peers;
+mod report;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use tempfile::TempDir;
+use towline_testkit::link::{Link, LinkOptions};
+
+use self::measure::{Entry, Meter};
+use self::peers::{BareTcp, Get};
+use super::contestant::Contestant;
+use super::peers::{Aria2, Curl, Rsync, Sftp};
+use super::road::Road;
+use super::{Bench, SETTLE, system};
+use crate::debian;
+
+/// Everybody but towline on the sockets it is meant for is stopped after this time.
+const CUT_AFTER: Duration = Duration::from_secs(20);
+
+/// How many times as long as at the link's rate the whole file may take.
+const PATIENCE: f64 = 5.0;
+
+/// The peers' programs, and the packages that have them.
+const PROGRAMS: &[(&str, &str)] = &[
+    ("ip", "iproute2"),
+    ("nginx", "nginx-light"),
+    ("curl", "curl"),
+    ("rsync", "rsync"),
+    ("sftp", "openssh-client"),
+    ("sshd", "openssh-server"),
+    ("aria2c", "aria2"),
+    ("iperf3", "iperf3"),
+];
+
+/// A link to measure on, and the share of it that towline should fill.
+struct Distance {
+    rate_mbit_per_s: u32,
+    rtt_ms: u32,
+    loss_ppm: u32,
+    share_at_least: f64,
+}
+
+const DISTANCES: [Distance; 2] = [
+    Distance { rate_mbit_per_s: 500, rtt_ms: 50, loss_ppm: 1_000, share_at_least: 0.85 },
+    Distance { rate_mbit_per_s: 200, rtt_ms: 200, loss_ppm: 10_000, share_at_least: 0.75 },
+];
+
+impl Distance {
+    fn options(&self) -> LinkOptions {
+        LinkOptions {
+            rtt: Duration::from_millis(self.rtt_ms.into()),
+            rate_bits_per_s: u64::from(self.rate_mbit_per_s) * 1_000_000,
+            loss_ppm: self.loss_ppm,
+            ..LinkOptions::default()
+        }
+    }
+
+    fn rate_bytes_per_s(&self) -> f64 {
+        f64::from(self.rate_mbit_per_s) * 125_000.0
+    }
+}
+
+/// Measures on each link in turn, and prints a table for each.
+pub(super) fn measure(bench: &Bench) -> Result<()> {
+    if let Some(obstacle) = Link::obstacle() {
+        bail!("{obstacle}");
+    }
+    debian::install_missing(PROGRAMS)?;
+    let source = system::served_file(bench.scratch.path(), bench.file_bytes, &bench.interruption)?;
+    thread::sleep(SETTLE);
+    for distance in &DISTANCES {
+        measure_over(distance, bench, &source)?;
+    }
+    Ok(())
+}
+
+fn measure_over(distance: &Distance, bench: &Bench, source: &Path) -> Result<()> {
+    let link = Arc::new(Link::up(&distance.options()).context("cannot make a link")?);
+    let bench = Bench {
+        towline: bench.towline.clone(),
+        scratch: TempDir::new_in(bench.scratch.path())?,
+        road: Road::Link(Arc::clone(&link)),
+        file_bytes: bench.file_bytes,
+        rounds: bench.rounds,
+        interruption: bench.interruption.clone(),
+    };
+    let mut entries = entries(distance, &bench, &link, source)?;
+    let results = measure::interleaved(&mut entries, &bench, &link)?;
+    println!(
+        "\nnative protocol, plain, one file of {} MiB over {} Mbit/s, {} ms RTT, {} % loss, not synced\n{}",
+        bench.file_bytes >> 20,
+        distance.rate_mbit_per_s,
+        distance.rtt_ms,
+        f64::from(distance.loss_ppm) / 10_000.0,
+        system::machine(bench.scratch.path())
+    );
+    print!("{}", report::render(&results, distance.rate_bytes_per_s()));
+    print!("{}", report::verdict(&results, distance, Get::BBR));
+    println!("the link itself, over all rounds: {:?}", link.statistics().to_near);
+    Ok(())
+}
+
+fn entries(
+    distance: &Distance,
+    bench: &Bench,
+    link: &Arc<Link>,
+    source: &Path,
+) -> Result<Vec<Entry>> {
+    let file_bits = Duration::from_secs(8 * bench.file_bytes);
+    let ideal = file_bits.div_f64(f64::from(distance.rate_mbit_per_s) * 1e6);
+    let stopped = |contestant: Box<dyn Contestant>| Entry {
+        contestant,
+        cut_after: CUT_AFTER,
+        meter: Meter::Files,
+    };
+    let curl = Curl::from_nginx(bench, source)?;
+    let aria2 = Aria2::beside(&curl, bench, source);
+    Ok(vec![
+        Entry {
+            contestant: Box::new(Get::new(bench, link, source, Get::BBR)?),
+            cut_after: ideal.mul_f64(PATIENCE),
+            meter: Meter::Files,
+        },
+        stopped(Box::new(Get::new(bench, link, source, Get::CUBIC)?)),
+        stopped(Box::new(aria2)),
+        stopped(Box::new(curl)),
+        stopped(Box::new(Rsync::start(bench, source)?)),
+        stopped(Box::new(Sftp::start(bench, source)?)),
+        Entry {
+            contestant: Box::new(BareTcp::start(bench, CUT_AFTER)?),
+            cut_after: CUT_AFTER * 2,
+            meter: Meter::Told(peers::told_by_iperf3),
+        },
+    ])
+}
