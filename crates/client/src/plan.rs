@@ -20,9 +20,13 @@ const FIRST_RUN: u32 = 4;
 /// Most pieces in a run.
 const RUN_MAX: u32 = 64;
 
-/// A run should take about this long: long enough to hide the way there, short enough to lose little. A piece
-/// is thought to take as long at a connection whose speed is not known.
+/// A run should take about this long on a short path: long enough to hide the way there, short enough to lose little.
+/// A piece is thought to take as long at a connection whose speed is not known.
 const RUN_TIME: Duration = Duration::from_millis(500);
+
+/// Round trips by which a run is longer on a long path. A connection that runs out of requests is not fast enough to
+/// be given more: what it is asked for must last while its rate grows to several times what it was.
+const RUN_ROUND_TRIPS: u32 = 8;
 
 /// No piece is asked for twice to save less than this.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -45,6 +49,7 @@ pub struct Plan {
     /// Who brought a piece damaged that is not there yet.
     damaged: BTreeMap<u32, BTreeSet<WorkerId>>,
     take_over: TakeOver,
+    run_time: Duration,
 }
 
 /// Whether two workers may have one piece under way.
@@ -93,12 +98,18 @@ impl Plan {
     pub fn new(count: u32, take_over: TakeOver) -> Self {
         Self {
             take_over,
+            run_time: RUN_TIME,
             pieces: vec![Piece::Missing; count as usize],
             there_count: 0,
             missing: Runs::first(count),
             workers: BTreeMap::new(),
             damaged: BTreeMap::new(),
         }
+    }
+
+    /// Makes runs as long as the path needs them.
+    pub fn set_round_trip(&mut self, round_trip: Duration) {
+        self.run_time = RUN_TIME + round_trip * RUN_ROUND_TRIPS;
     }
 
     /// Whether every piece is there.
@@ -210,7 +221,7 @@ impl Plan {
     fn run_length(&self, id: WorkerId) -> u32 {
         let measured = self.workers.get(&id).and_then(|worker| worker.time_per_piece);
         let fitting = measured.map_or(FIRST_RUN, |time| {
-            let fitting = RUN_TIME.as_nanos() / time.as_nanos().max(1);
+            let fitting = self.run_time.as_nanos() / time.as_nanos().max(1);
             u32::try_from(fitting).unwrap_or(RUN_MAX).clamp(1, RUN_MAX)
         });
         let workers = u32::try_from(self.workers.len().max(1)).unwrap_or(u32::MAX);
@@ -422,6 +433,13 @@ mod tests {
             plan.arrived(A, piece, at(10 * (index as u64 + 1)));
         }
         assert_eq!(plan.take(A, at(40)).unwrap().len(), 50, "half a second at 10 ms each");
+        let mut far = Plan::new(10_000, TakeOver::Allowed);
+        far.set_round_trip(at(50));
+        let first = far.take(A, at(0)).unwrap();
+        for (index, piece) in first.enumerate() {
+            far.arrived(A, piece, at(20 * (index as u64 + 1)));
+        }
+        assert_eq!(far.take(A, at(80)).unwrap().len(), 45, "900 ms at 20 ms each");
         let mut last = Plan::new(6, TakeOver::Allowed);
         assert_eq!(last.take(A, at(0)).unwrap().len(), 3);
     }

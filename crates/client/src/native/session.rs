@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 use towline_net::peeked::Peeked;
+use towline_net::socket;
 use towline_net::stream::Stream;
 use towline_net::tls::TlsError;
 use towline_net::tls::client::Connector;
@@ -136,6 +137,11 @@ impl Session {
             Frame::Answer(Answer::Info(info)) => Ok((session, info)),
             other => Err(other.into_error()),
         }
+    }
+
+    /// The time to the server and back; none where the system cannot tell.
+    pub(super) fn round_trip(&self) -> Duration {
+        socket::round_trip(self.stream.socket()).unwrap_or_default()
     }
 
     /// Sends a request.

@@ -47,6 +47,9 @@ const ADAPTIVE_MAX: u32 = 8;
 /// A connection is added while the last one has made the transfer this much faster, in percent.
 const GAIN_PERCENT: u64 = 10;
 
+/// A path with at least this round trip is long: there, as many connections are opened as are allowed, at once.
+const LONG_PATH: Duration = Duration::from_millis(20);
+
 /// How long a number of connections is tried before another.
 const TRIAL: Duration = Duration::from_millis(300);
 
@@ -153,10 +156,12 @@ impl<'a> Transfer<'a> {
         tasks: &mut JoinSet<()>,
     ) -> Result<Ending, Failure> {
         let (sender, mut reports) = mpsc::channel(REPORTS_MAX);
+        self.plan.set_round_trip(session.round_trip());
         self.plan.reserve(candidates.keys().copied());
         self.look_at_kept(candidates, sender.clone());
+        let at_once = self.growth.at_once(self.job.options.connections, session.round_trip());
         self.add_worker(Some(session), tasks, &sender);
-        while self.growth.fixed(self.job.options.connections) > self.workers.len() {
+        while at_once > self.workers.len() {
             self.add_worker(None, tasks, &sender);
         }
         let mut ticks = interval(TICK);
@@ -343,10 +348,11 @@ impl Growth {
     }
 
     /// Connections that are opened at once.
-    fn fixed(&self, connections: Connections) -> usize {
+    fn at_once(&self, connections: Connections, round_trip: Duration) -> usize {
+        let most = self.connections_max as usize;
         match connections {
-            Connections::Adaptive => 2.min(self.connections_max as usize),
-            Connections::Exactly(_) => self.connections_max as usize,
+            Connections::Adaptive if round_trip < LONG_PATH => 2.min(most),
+            Connections::Adaptive | Connections::Exactly(_) => most,
         }
     }
 
