@@ -5,7 +5,6 @@
 //! | [`chaos`] | a proxy that cuts, stalls, delays or corrupts a connection at an exact byte |
 //! | [`script`] | a peer that sends and expects exact bytes, as a server or as a client |
 //! | [`process`] | a server as a process of its own: its address, log lines, signals, exit status |
-//! | [`authority`] | certificates, and the authority that gives them |
 //! | [`python`] | the document-written Python peers of `tests/peers` |
 //! | [`fuzz`] | what must hold for every input from a network |
 //! | [`tree`] | deterministic file contents of any size |
@@ -16,7 +15,6 @@
 //! it. A set-up that fails, or a wait that passes its deadline, panics and says what was awaited: a
 //! test has nothing better to do. What a peer does wrong is a value, for a test to judge.
 
-pub mod authority;
 pub mod chaos;
 pub mod deadline;
 pub mod fuzz;

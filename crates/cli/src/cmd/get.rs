@@ -28,7 +28,6 @@ const CONNECTIONS_MAX: i64 = 64;
 /// same command is run again.
 #[derive(clap::Args, Debug)]
 #[command(after_help = format!("{TRUST}\n\n{}", progress::EVENTS))]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct Args {
     /// The file: `[towline://]HOST[:PORT]/PATH`
     url: Url,

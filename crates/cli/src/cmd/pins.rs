@@ -77,14 +77,10 @@ fn list(args: &ListArgs) -> Result<(), Failure> {
 fn forget(args: &ForgetArgs) -> Result<(), Failure> {
     let place = Place::of(&args.server);
     let known = known_servers();
-    match known.forget(&place).map_err(|error| anyhow!(error))? {
-        Some(way) => {
-            output::event(format_args!("{place} is forgotten; it was known by {way}"));
-            Ok(())
-        }
-        None => {
-            let error = anyhow!("{place} is not known; `towline pins list` shows those that are");
-            Err(Failure::new(Exit::NotFound, error))
-        }
-    }
+    let Some(way) = known.forget(&place).map_err(|error| anyhow!(error))? else {
+        let error = anyhow!("{place} is not known; `towline pins list` shows those that are");
+        return Err(Failure::new(Exit::NotFound, error));
+    };
+    output::event(format_args!("{place} is forgotten; it was known by {way}"));
+    Ok(())
 }

@@ -105,12 +105,6 @@ impl SessionError {
     }
 }
 
-impl From<Distrusted> for SessionError {
-    fn from(distrusted: Distrusted) -> Self {
-        Self::Untrusted(Box::new(distrusted))
-    }
-}
-
 impl From<io::Error> for SessionError {
     fn from(error: io::Error) -> Self {
         match error.kind() {

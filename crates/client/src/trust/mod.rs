@@ -177,7 +177,7 @@ impl Trust {
     }
 
     /// Why the server that showed something else is not the right one.
-    pub(crate) fn distrusted(&self, found: Untrusted) -> Distrusted {
+    pub(crate) fn distrusted(&self, found: Untrusted) -> Box<Distrusted> {
         let (shown, reason, seen) = match found {
             Untrusted::AnotherKey { expected, shown } => (Some(shown), None, Way::Pin(expected)),
             Untrusted::NoAuthority { shown, reason } => {
@@ -191,7 +191,8 @@ impl Trust {
             Demand::AuthoritiesIn(path) => Way::AuthoritiesIn(path.clone()),
             Demand::AsBefore => known.clone().unwrap_or(seen),
         };
-        Distrusted { place: place.clone(), expected, origin: self.origin(), shown, reason }
+        let (place, origin) = (place.clone(), self.origin());
+        Box::new(Distrusted { place, expected, origin, shown, reason })
     }
 
     fn origin(&self) -> Origin {
@@ -204,7 +205,7 @@ impl Trust {
 
     /// Remembers how the server has proved itself, if that is news. Fails where another process has just remembered
     /// something else of it.
-    pub(crate) async fn note(&self) -> Result<Option<News>, Distrusted> {
+    pub(crate) async fn note(&self) -> Result<Option<News>, Box<Distrusted>> {
         let Some(proof) = self.0.connector.proof() else { return Ok(None) };
         let way = self.way(proof);
         let is_noted = self.0.is_noted.swap(true, Ordering::Relaxed);
@@ -227,7 +228,7 @@ impl Trust {
         }
     }
 
-    fn remember(&self, way: Way) -> Result<Option<News>, Distrusted> {
+    fn remember(&self, way: Way) -> Result<Option<News>, Box<Distrusted>> {
         let Inner { place, demand, servers, .. } = &*self.0;
         let is_demanded = *demand != Demand::AsBefore;
         let overwrite = if is_demanded { Overwrite::Allowed } else { Overwrite::Never };
@@ -239,7 +240,8 @@ impl Trust {
                 let shown = if let Way::Pin(pin) = way { Some(pin) } else { None };
                 let reason = Some("another run has come to know it otherwise just now".into());
                 let (place, origin) = (place.clone(), self.origin());
-                return Err(Distrusted { place, expected, origin, shown, reason });
+                let distrusted = Distrusted { place, expected, origin, shown, reason };
+                return Err(Box::new(distrusted));
             }
             // Whoever says each time what is demanded needs nothing remembered.
             Err(KnownServersError::Nowhere) if is_demanded => return Ok(None),

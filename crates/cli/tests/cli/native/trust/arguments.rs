@@ -1,7 +1,6 @@
 //! What may be said on the command line of whom to trust.
 
-use towline_testkit::authority::Authority;
-
+use super::authority::Authority;
 use super::{Field, connections};
 use crate::support::run;
 

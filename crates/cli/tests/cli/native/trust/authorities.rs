@@ -2,9 +2,9 @@
 
 use std::process::Command;
 
-use towline_testkit::authority::{Authority, Issued};
 use towline_testkit::process::ServerProcess;
 
+use super::authority::{Authority, Issued};
 use super::{Field, pin};
 use crate::support::run;
 

@@ -94,6 +94,23 @@ async fn a_first_transfer_that_is_killed_in_the_middle_has_remembered_the_server
 }
 
 #[test]
+fn a_server_that_comes_back_with_another_key_gets_no_further_request() {
+    let field = Field::new();
+    field.serve_file("file", 8 << 20);
+    let server = field.serve(&[]);
+    let (address, old) = (server.addr(), pin(&server));
+    let mut client = field.get(address, "got", &["-j1", "--limit-rate", "1M"]);
+    let client = client.spawn().unwrap();
+    poll("the first session", || (!field.known().is_empty()).then_some(()));
+    let server = field.serve_instead(server, &["--state-dir", "other"]);
+    let ran = finish(client);
+    assert_eq!(ran.code, Some(4), "{ran:?}");
+    assert!(ran.stderr.contains(&old) && ran.stderr.contains(&pin(&server)), "{ran:?}");
+    assert!(!field.has_got("got"));
+    assert_eq!(field.known(), format!("{address} pin {old}\n"));
+}
+
+#[test]
 fn a_server_that_lacks_the_file_is_remembered_all_the_same() {
     let field = Field::new();
     let server = field.serve(&[]);

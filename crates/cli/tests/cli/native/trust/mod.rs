@@ -2,6 +2,7 @@
 
 mod arguments;
 mod authorities;
+mod authority;
 mod first_contact;
 mod known_servers;
 mod servers;

@@ -5,11 +5,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use tokio::task::spawn_blocking;
-use towline_testkit::authority::{Authority, Issued};
 use towline_testkit::deadline::poll;
 use towline_testkit::process::Signal;
 use towline_testkit::script::{Script, ScriptServer};
 
+use super::authority::{Authority, Issued};
 use super::{Field, pin, word_after};
 use crate::support::{finish, run};
 
