@@ -132,8 +132,8 @@ async fn a_handshake_that_stands_still_or_drips_is_closed_at_its_deadline() {
 }
 
 #[tokio::test]
-async fn a_thousand_half_open_handshakes_hinder_nobody() {
-    const SOURCES: u8 = 10;
+async fn two_thousand_half_open_handshakes_hinder_nobody() {
+    const SOURCES: u8 = 20;
     const EACH: usize = 100;
     // Both ends are in this process.
     let needed = 2 * u64::from(SOURCES) * EACH as u64 + 500;
