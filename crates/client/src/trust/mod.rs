@@ -278,3 +278,28 @@ impl std::str::FromStr for Way {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Demand, Kept, KnownServers, Trust, Way};
+    use crate::connect::Address;
+
+    fn pin(digits: &str) -> Way {
+        format!("pin sha256:{}", digits.repeat(32)).parse().unwrap()
+    }
+
+    #[test]
+    fn of_two_first_contacts_with_different_keys_the_second_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let servers = KnownServers::new(Some(folder.path().join("known-servers")));
+        let address = Address { host: "files.example".parse().unwrap(), port: 1 };
+        let newcomer = || Trust::establish(&address, Demand::AsBefore, servers.clone()).unwrap();
+        let (first, second, third) = (newcomer(), newcomer(), newcomer());
+        let news = first.remember(pin("0a")).unwrap().unwrap();
+        assert!(matches!(news.kept, Kept::New), "{news:?}");
+        let distrusted = second.remember(pin("0b")).unwrap_err();
+        assert_eq!(distrusted.expected, pin("0a"));
+        assert!(third.remember(pin("0a")).unwrap().is_none(), "that is no news any more");
+        assert_eq!(servers.list().unwrap().len(), 1);
+    }
+}
