@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 
-use crate::cmd::{client, demo, get, hash, serve, server};
+use crate::cmd::{client, demo, get, hash, pins, serve, server};
 use crate::exit::CODES;
 
 /// Moves files between machines: verified to the last byte, whatever the network does.
@@ -27,6 +27,8 @@ pub(crate) enum Command {
     Serve(serve::Args),
     /// Fetch a file, verified piece by piece and resumable
     Get(get::Args),
+    /// List and forget the servers that are known
+    Pins(pins::Args),
     /// Print the BLAKE3 and MD5 of files and folders
     Hash(hash::Args),
     /// Show the whole system at work on this machine, without touching your files

@@ -3,10 +3,14 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use anyhow::anyhow;
 use towline_client::classic::{self, AttemptError};
 use towline_client::native::{self, SessionError};
+use towline_net::tls::TlsError;
 use towline_proto::native::message::ErrorCode;
 use towline_store::staged::StageError;
+
+use crate::trust::Advice;
 
 /// Every way a command ends that is not success, but for wrong arguments, which end in 2 before anything
 /// begins. The numbers are part of the interface.
@@ -17,7 +21,7 @@ pub(crate) enum Exit {
     Other = 1,
     /// What was asked for does not exist.
     NotFound = 3,
-    /// The server does not allow it.
+    /// The server does not allow it, or is not the one that is trusted.
     Refused = 4,
     /// The network failed, and retries are used up.
     Network = 5,
@@ -42,7 +46,7 @@ Exit codes:
   1    other failure
   2    wrong usage
   3    not found
-  4    refused: not allowed
+  4    refused: not allowed, or not the server that is trusted
   5    network failure, retries used up
   6    the content does not match its checksum
   7    local disk: full, failing, or not permitted
@@ -86,13 +90,21 @@ impl From<classic::DownloadError> for Failure {
             _ => Exit::Network,
         };
         // The error's own text says its cause already.
-        Self::new(exit, anyhow::anyhow!("{error}"))
+        Self::new(exit, anyhow!("{error}"))
     }
 }
 
 impl From<native::DownloadError> for Failure {
     fn from(error: native::DownloadError) -> Self {
         let exit = match &error.failure {
+            native::Failure::Session { error: SessionError::Untrusted(distrusted), .. } => {
+                let (name, advice) = (&error.name, Advice(distrusted));
+                return Self::new(Exit::Refused, anyhow!("{name} was not fetched: {advice}"));
+            }
+            native::Failure::Session {
+                error: SessionError::Tls(TlsError::AnotherProtocol),
+                ..
+            } => Exit::Other,
             native::Failure::Session { error: SessionError::Refused(refusal), .. } => {
                 match refusal.code {
                     ErrorCode::NotFound => Exit::NotFound,
@@ -106,7 +118,23 @@ impl From<native::DownloadError> for Failure {
             native::Failure::Stage(error) => exit_of_stage(error),
             _ => Exit::Other,
         };
-        Self::new(exit, anyhow::anyhow!("{error}"))
+        let advice = advice(&error.failure);
+        Self::new(exit, anyhow!("{error}{advice}"))
+    }
+}
+
+/// What can be tried where the two ends do not agree on whether and how to encrypt.
+fn advice(failure: &native::Failure) -> &'static str {
+    let native::Failure::Session { error, .. } = failure else { return "" };
+    match error {
+        SessionError::Tls(TlsError::AnotherProtocol) => "; is this a towline server?",
+        SessionError::Tls(_) => {
+            "; is this a towline server? If it has no encryption and the network is one that you trust: --plain"
+        }
+        SessionError::Unanswered => {
+            "; it may be busy, or speak to nobody without encryption: try without --plain"
+        }
+        _ => "",
     }
 }
 

@@ -9,6 +9,7 @@ mod options;
 mod output;
 mod progress;
 mod signals;
+mod trust;
 mod url;
 
 use std::process::ExitCode;

@@ -26,12 +26,18 @@ impl FromStr for Url {
             return Err(format!("`{scheme}://` is not spoken here; use {SCHEME}HOST[:PORT]/PATH"));
         }
         let (place, path) = rest.split_once('/').ok_or("a URL is HOST[:PORT]/PATH")?;
-        let (host, port) = split_port(place)?;
-        let host: Host = host.parse().map_err(|error| format!("{error}"))?;
+        let address = address(place)?;
         let name: Vec<u8> = percent_decode_str(path).collect();
         let name = RemoteName::parse(&name).map_err(|error| error.to_string())?;
-        Ok(Self { address: Address { host, port }, name })
+        Ok(Self { address, name })
     }
+}
+
+/// A server: `HOST[:PORT]`.
+pub(crate) fn address(place: &str) -> Result<Address, String> {
+    let (host, port) = split_port(place)?;
+    let host: Host = host.parse().map_err(|error| format!("{error}"))?;
+    Ok(Address { host, port })
 }
 
 /// `HOST`, `HOST:PORT`, `[IPV6]` or `[IPV6]:PORT`.

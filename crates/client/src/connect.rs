@@ -82,6 +82,13 @@ impl FromStr for Host {
     }
 }
 
+impl Host {
+    /// The name or address, without brackets.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { host: Host(host), port } = self;

@@ -10,3 +10,4 @@ pub mod native;
 pub mod plan;
 pub mod retry;
 pub mod throttle;
+pub mod trust;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use towline_proto::digest::Md5Digest;
 
 use crate::connect::Address;
+use crate::trust::News;
 
 /// One thing that happened, in order.
 #[derive(Debug)]
@@ -23,6 +24,11 @@ pub enum Event<'a> {
     Connected {
         /// Which of its addresses answered.
         peer: SocketAddr,
+    },
+    /// A server has proved that it is the right one, in a way that was not known of it.
+    Trusted {
+        /// What is known now.
+        news: &'a News,
     },
     /// The server has the file and begins to send it, from its first byte.
     Started {

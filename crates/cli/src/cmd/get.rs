@@ -17,6 +17,7 @@ use crate::args::{LogDirArgs, OutputArgs};
 use crate::exit::{Exit, Failure};
 use crate::logging::{self, LogOptions};
 use crate::signals::Endings;
+use crate::trust::{TRUST, TrustArgs};
 use crate::url::Url;
 use crate::{options, output, progress};
 
@@ -26,8 +27,7 @@ const CONNECTIONS_MAX: i64 = 64;
 /// Fetches a file, verified piece by piece. A transfer that was interrupted goes on where it ended when the
 /// same command is run again.
 #[derive(clap::Args, Debug)]
-#[command(after_help = progress::EVENTS)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
+#[command(after_help = format!("{TRUST}\n\n{}", progress::EVENTS))]
 pub(crate) struct Args {
     /// The file: `[towline://]HOST[:PORT]/PATH`
     url: Url,
@@ -37,9 +37,8 @@ pub(crate) struct Args {
     /// Folder for the result, under the file's own name
     #[arg(short, long, value_name = "DIR", conflicts_with = "output_path")]
     dir: Option<PathBuf>,
-    /// Without encryption, for networks that you trust
-    #[arg(long)]
-    plain: bool,
+    #[command(flatten)]
+    trust: TrustArgs,
     /// Replace an existing file that differs
     #[arg(short = 'f', long)]
     overwrite: bool,
@@ -77,8 +76,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         console: LevelFilter::OFF,
         verbose: args.output.verbose,
     });
-    let options = args.options()?;
-    let result = block_on(fetch(&args.output, options));
+    let result = args.options().and_then(|options| block_on(fetch(&args.output, options)));
     match &result {
         Ok(downloaded) => report(downloaded, args),
         Err(failure) => progress::tell_failure(failure, &args.output),
@@ -88,15 +86,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 
 impl Args {
     fn options(&self) -> Result<Options, Failure> {
-        if !self.plain {
-            let error =
-                anyhow!("encryption is not spoken yet; use --plain on a network that you trust");
-            return Err(Failure::new(Exit::Other, error));
-        }
         let (folder, target) = self.target()?;
         Ok(Options {
             address: self.url.address.clone(),
-            encryption: None,
+            encryption: self.trust.establish(&self.url.address)?,
             name: self.url.name.clone(),
             folder,
             target,

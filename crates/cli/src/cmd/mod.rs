@@ -4,6 +4,7 @@ pub(crate) mod client;
 pub(crate) mod demo;
 pub(crate) mod get;
 pub(crate) mod hash;
+pub(crate) mod pins;
 pub(crate) mod serve;
 pub(crate) mod server;
 
@@ -22,6 +23,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Client(args) => client::run(&args),
         Command::Serve(args) => serve::run(args),
         Command::Get(args) => get::run(&args),
+        Command::Pins(args) => pins::run(args),
         Command::Hash(args) => hash::run(&args),
         Command::Demo(args) => demo::run(&args),
     }

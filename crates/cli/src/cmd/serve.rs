@@ -112,7 +112,8 @@ impl ServeArgs {
     }
 }
 
-fn default_state_dir() -> Option<PathBuf> {
+/// Where commands keep what they must remember; `None` for who has no home.
+pub(crate) fn default_state_dir() -> Option<PathBuf> {
     let home = etcetera::choose_base_strategy().ok()?;
     Some(home.state_dir().unwrap_or_else(|| home.data_dir()).join("towline"))
 }

@@ -6,6 +6,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use towline_client::monitor::{Event, Monitor};
 
 use crate::output;
+use crate::trust::Told;
 
 /// How often the rate and the spinner are redrawn while nothing arrives.
 const TICK: Duration = Duration::from_millis(200);
@@ -39,6 +40,7 @@ impl Monitor for Bar {
             Event::Connected { peer } => {
                 self.bar.set_prefix(format!("waiting for {peer} to answer"));
             }
+            Event::Trusted { news } => self.say(Told(news)),
             Event::Started { size, .. } => {
                 self.bar.set_style(transfer_style());
                 self.bar.set_length(*size);

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use towline_client::monitor::{Event, Monitor};
+use towline_client::trust::Kept;
 
 use crate::output;
 
@@ -16,6 +17,8 @@ pub(crate) const EVENTS: &str = "\
 With --json, standard output has one JSON object per line, told apart by `event`:
   connecting  address, attempt
   connected   peer
+  trusted     server, by (`pin sha256:HEX` or `ca FILE`), kept (whether it is remembered);
+              only where that is news
   started     size (bytes), md5 (as declared by a classic server, else null)
   progress    bytes (arrived, or kept from before), size; at most five times a second
   damaged     bytes; they are fetched again
@@ -59,6 +62,12 @@ impl Monitor for Json {
                 json!({"event": "connecting", "address": address.to_string(), "attempt": attempt})
             }
             Event::Connected { peer } => json!({"event": "connected", "peer": peer.to_string()}),
+            Event::Trusted { news } => json!({
+                "event": "trusted",
+                "server": news.place.to_string(),
+                "by": news.way.to_string(),
+                "kept": !matches!(news.kept, Kept::Not(_)),
+            }),
             Event::Started { size, md5 } => {
                 let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
                 *progress = Progress { size: *size, ..Progress::default() };

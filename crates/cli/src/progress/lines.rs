@@ -8,6 +8,7 @@ use towline_client::monitor::{Event, Monitor};
 use towline_proto::milestones::Milestones;
 
 use crate::output;
+use crate::trust::Told;
 
 /// Prints a line at every tenth of the way, and at everything that goes wrong.
 pub(crate) struct Lines {
@@ -54,6 +55,7 @@ impl Lines {
 impl Monitor for Lines {
     fn on_event(&self, event: &Event<'_>) {
         match event {
+            Event::Trusted { news } => output::message(Told(news)),
             Event::Started { size, .. } => {
                 let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
                 *progress = Progress::of(*size);

@@ -3,9 +3,11 @@
 use std::sync::{Mutex, PoisonError};
 
 use towline_client::monitor::{Event, Monitor};
+use towline_client::trust::Kept;
 use towline_proto::milestones::Milestones;
 
 use super::lines::Retry;
+use crate::trust::Told;
 
 /// Logs connections, every tenth of the way, errors, and the checksum.
 pub(super) struct Log {
@@ -29,6 +31,10 @@ impl Monitor for Log {
                 tracing::info!("{name}: connecting to {address}, attempt {attempt}");
             }
             Event::Connected { peer } => tracing::info!("{name}: connected to {peer}"),
+            Event::Trusted { news } if matches!(news.kept, Kept::New) => {
+                tracing::info!("{}", Told(news));
+            }
+            Event::Trusted { news } => tracing::warn!("{}", Told(news)),
             Event::Started { size, md5 } => {
                 *progress = (0, Milestones::new(*size));
                 let md5 = md5.map(|md5| format!(", MD5 {md5}")).unwrap_or_default();

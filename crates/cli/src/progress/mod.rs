@@ -4,6 +4,7 @@ mod bar;
 mod json;
 mod lines;
 mod log;
+mod quiet;
 
 use std::io::IsTerminal;
 
@@ -19,17 +20,18 @@ pub(crate) use self::json::EVENTS;
 
 /// The watchers of a transfer of `name`, as the user asked for them.
 pub(crate) fn watchers(output: &OutputArgs, name: &str) -> Vec<Box<dyn Monitor>> {
-    let shown: Option<Box<dyn Monitor>> = if output.json {
-        Some(Box::new(json::Json::default()))
-    } else if output.quiet {
-        None
+    let logged = Box::new(log::Log::new(name));
+    if output.json {
+        return vec![logged, Box::new(json::Json::default()), Box::new(quiet::Quiet)];
+    }
+    let shown: Box<dyn Monitor> = if output.quiet {
+        Box::new(quiet::Quiet)
     } else if std::io::stderr().is_terminal() {
-        Some(Box::new(Bar::new(name)))
+        Box::new(Bar::new(name))
     } else {
-        Some(Box::new(lines::Lines::new(name)))
+        Box::new(lines::Lines::new(name))
     };
-    let logged: Box<dyn Monitor> = Box::new(log::Log::new(name));
-    std::iter::once(logged).chain(shown).collect()
+    vec![logged, shown]
 }
 
 /// Logs why a command fails, and tells it to programs that read events.

@@ -102,7 +102,11 @@ impl fmt::Display for Phase {
 }
 
 fn full_server(phase: Phase) -> &'static str {
-    if phase == Phase::Reply { " (a server that is full does that)" } else { "" }
+    if phase == Phase::Reply {
+        " (a server that is full does that, and one that asks for encryption)"
+    } else {
+        ""
+    }
 }
 
 /// Fetches the file into `staged`, from its first byte, verifies it, and returns its size. Counts in

@@ -16,7 +16,6 @@ use std::time::{Duration, Instant};
 
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
-use towline_net::tls::client::Connector;
 use towline_proto::name::RemoteName;
 use towline_proto::native::message::Info;
 use towline_proto::piece::{PieceHash, merge};
@@ -31,6 +30,7 @@ use self::transfer::{Ending, Transfer};
 use crate::connect::Address;
 use crate::monitor::{Event, Monitor};
 use crate::retry::Backoff;
+use crate::trust::Trust;
 
 /// How often a target that another transfer has is looked at.
 const BUSY_POLL: Duration = Duration::from_millis(200);
@@ -43,8 +43,8 @@ const CHANGES_MAX: u32 = 16;
 pub struct Options {
     /// The server.
     pub address: Address,
-    /// What encrypts; `None` for networks that are trusted.
-    pub encryption: Option<Connector>,
+    /// What the server must prove before anything is said to it, encrypted; `None` for networks that are trusted.
+    pub encryption: Option<Trust>,
     /// The file, as the server names it.
     pub name: RemoteName,
     /// The folder that the result goes into; made if it is missing.
@@ -238,7 +238,7 @@ async fn begin(
     loop {
         attempt += 1;
         monitor.on_event(&Event::Connecting { address: &options.address, attempt });
-        let error = match look(options, kept).await {
+        let error = match look(options, monitor, kept).await {
             Err(Failure::Session { error, .. }) => error,
             looked => return looked,
         };
@@ -250,10 +250,16 @@ async fn begin(
     }
 }
 
-async fn look(options: &Options, kept: &Kept) -> Result<Beginning, Failure> {
+async fn look(options: &Options, monitor: &dyn Monitor, kept: &Kept) -> Result<Beginning, Failure> {
     let Options { address, encryption, name, silence_max, .. } = options;
-    let (mut session, info) =
-        Session::open(address, encryption.as_ref(), name, *silence_max).await?;
+    let opened = Session::open(address, encryption.as_ref(), name, *silence_max).await;
+    // Before anything else is done, so that whatever ends this run, the next one knows the server.
+    if let Some(trust) = encryption
+        && let Some(news) = trust.note().await.map_err(SessionError::from)?
+    {
+        monitor.on_event(&Event::Trusted { news: &news });
+    }
+    let (mut session, info) = opened?;
     let known = match look_at_existing(options, &mut session, &info).await? {
         Some(downloaded) => Known::UpToDate(downloaded),
         None => Known::Candidates(kept.candidates(options, &mut session, &info).await?),

@@ -9,7 +9,6 @@ use towline_net::peeked::Peeked;
 use towline_net::socket;
 use towline_net::stream::Stream;
 use towline_net::tls::TlsError;
-use towline_net::tls::client::Connector;
 use towline_proto::escape::Escaped;
 use towline_proto::limits::HASHES_MAX;
 use towline_proto::name::RemoteName;
@@ -21,6 +20,7 @@ use towline_proto::native::preface::{PREFACE_BYTES, Preface, PrefaceError};
 use towline_proto::piece::PieceHash;
 
 use crate::connect::{Address, ConnectError, connect};
+use crate::trust::{Distrusted, Trust};
 
 /// Heartbeats that are borne before an answer: hours' worth from an honest server, which sends one in seconds.
 const HEARTBEATS_MAX: u32 = 10_000;
@@ -48,9 +48,15 @@ pub enum SessionError {
     /// The server was not reached.
     #[error(transparent)]
     Connect(#[from] ConnectError),
+    /// The server is not the one that is trusted.
+    #[error(transparent)]
+    Untrusted(#[from] Box<Distrusted>),
     /// No encrypted connection came about.
     #[error(transparent)]
-    Tls(#[from] TlsError),
+    Tls(TlsError),
+    /// The server closed a connection without encryption, and said nothing.
+    #[error("the server closed the connection without an answer")]
+    Unanswered,
     /// Nothing came for too long.
     #[error("the server was silent for {0:?}")]
     Silent(Duration),
@@ -85,6 +91,7 @@ impl SessionError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Refused(refusal) => refusal.retry,
+            Self::Untrusted(_) => false,
             Self::Tls(error) => matches!(error, TlsError::Handshake(_)),
             Self::Preface(error) => {
                 !matches!(error, PrefaceError::Version(_) | PrefaceError::Capabilities(_))
@@ -109,21 +116,25 @@ impl From<io::Error> for SessionError {
 }
 
 impl Session {
-    /// Connects, encrypted where there is a connector, and asks what `name` is; the preface goes out together with the
+    /// Connects, encrypted where trust asks for it, and asks what `name` is; the preface goes out together with the
     /// question.
     pub(super) async fn open(
         address: &Address,
-        encryption: Option<&Connector>,
+        encryption: Option<&Trust>,
         name: &RemoteName,
         silence_max: Duration,
     ) -> Result<(Self, Info), SessionError> {
         let plain = connect(address, silence_max).await?;
         let mut stream = match encryption {
             None => Stream::plain(plain),
-            Some(connector) => {
-                let shaking_hands = timeout(silence_max, connector.connect(Peeked::new(plain)));
-                let shaken = shaking_hands.await.map_err(|_| SessionError::Silent(silence_max))?;
-                Stream::tls(shaken?)
+            Some(trust) => {
+                let shaking_hands = trust.connector().connect(Peeked::new(plain));
+                let shaken = timeout(silence_max, shaking_hands).await;
+                let shaken = shaken.map_err(|_| SessionError::Silent(silence_max))?;
+                Stream::tls(shaken.map_err(|error| match error {
+                    TlsError::Untrusted(found) => trust.distrusted(found).into(),
+                    error => SessionError::Tls(error),
+                })?)
             }
         };
         let stat = Request::Stat { name: name.clone() };
@@ -131,7 +142,13 @@ impl Session {
         within(silence_max, write(&mut stream, &greeting)).await?;
         let mut session = Self { stream, silence_max };
         let mut preface = [0; PREFACE_BYTES];
-        session.read_exact(&mut preface).await?;
+        match session.read_exact(&mut preface).await {
+            // Nothing at all came: not every server speaks to whoever does not encrypt.
+            Err(SessionError::Closed) if encryption.is_none() && preface[0] == 0 => {
+                return Err(SessionError::Unanswered);
+            }
+            read => read?,
+        }
         Preface::decode(&preface)?;
         match session.next().await? {
             Frame::Answer(Answer::Info(info)) => Ok((session, info)),

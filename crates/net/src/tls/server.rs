@@ -8,23 +8,22 @@ use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, version};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
 use tokio_rustls::LazyConfigAcceptor;
 
 use super::identity::Identity;
 use super::{ALPN_NATIVE, Pin, TlsStream, buffered, provider};
 use crate::peeked::Peeked;
 
-/// Handshakes past their first message that are under way at once.
-const HANDSHAKES_MAX: usize = 1_024;
+/// The fatal alert for who names no protocol (RFC 8446, section 6; RFC 7301, section 3.2).
+const NO_APPLICATION_PROTOCOL: &[u8] = b"\x15\x03\x03\0\x02\x02\x78";
 
 /// Shakes hands with clients.
 #[derive(Debug)]
 pub struct Acceptor {
     config: Arc<ServerConfig>,
     shown: Arc<Shown>,
-    places: Semaphore,
 }
 
 /// The identity that is shown from now on.
@@ -48,7 +47,7 @@ impl Acceptor {
         config.alpn_protocols = vec![ALPN_NATIVE.to_vec()];
         // Sessions are resumed from what the client keeps; the server remembers nothing of them.
         config.ticketer = Ticketer::new()?;
-        Ok(Self { config: Arc::new(config), shown, places: Semaphore::new(HANDSHAKES_MAX) })
+        Ok(Self { config: Arc::new(config), shown })
     }
 
     /// Shows another identity to whoever comes from now on.
@@ -64,11 +63,15 @@ impl Acceptor {
     /// Shakes hands. The caller has a deadline for it.
     pub async fn accept(&self, stream: Peeked<TcpStream>) -> io::Result<TlsStream> {
         let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), buffered(stream));
-        let hello = hello.await?;
-        // Whoever says nothing takes no place here.
-        let place = self.places.acquire().await;
+        let mut hello = hello.await?;
+        // Where a client names protocols, the handshake fails unless ours is one; naming none is left to us.
+        if hello.client_hello().alpn().is_none() {
+            hello.io.write_all(NO_APPLICATION_PROTOCOL).await?;
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "no protocol was asked for"));
+        }
+        // Those that wait for their peers are bounded as connections are: places of their own could all be taken by
+        // peers that say nothing more.
         let accepted = hello.into_stream(Arc::clone(&self.config)).await;
-        drop(place);
         Ok(accepted?.into())
     }
 }

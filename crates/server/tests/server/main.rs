@@ -13,3 +13,4 @@ mod one_port;
 mod parsing;
 mod shutdown;
 mod support;
+mod tls;

@@ -12,7 +12,9 @@ use crate::support::{End, Reply, TestServer, read_all};
 const TLS_HELLO: &[u8] = b"\x16\x03\x01\x01\xfc\x01\x00\x01\xf8\x03\x03";
 
 async fn is_closed_cleanly(first_bytes: &[u8]) {
-    let server = TestServer::start();
+    let server = TestServer::start_with(|config| {
+        config.deadlines.tls_handshake = Duration::from_millis(50);
+    });
     server.write("file", "content");
     assert_eq!(
         server.exchange(first_bytes).await,

@@ -142,17 +142,6 @@ async fn a_hash_that_is_wrong_exits_6_and_nothing_is_published() {
 }
 
 #[tokio::test]
-async fn without_plain_nothing_is_sent_and_the_error_says_what_to_do() {
-    let ground = Ground::with_file(SIZE);
-    let url = format!("{}/file", ground.server.addr());
-    let ran = run(&mut ground.towline(["get", &url, "-d", "got"]));
-    assert_eq!(ran.code, Some(1), "{ran:?}");
-    assert!(ran.stderr.contains("--plain"), "{ran:?}");
-    assert_eq!(ground.names("got"), [""; 0]);
-    assert!(!ground.server.lines().iter().any(|line| line.contains("connected")));
-}
-
-#[tokio::test]
 async fn a_server_that_is_not_there_exits_5_when_the_retries_are_used_up() {
     let mut ground = Ground::with_file(SIZE);
     ground.server.kill();

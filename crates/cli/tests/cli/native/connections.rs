@@ -2,14 +2,20 @@
 
 use towline_testkit::chaos::{ChaosProxy, Direction, FaultKind, Plan};
 
-use super::support::{Ground, MIB, got};
+use super::support::{Ground, MIB, Wire, got};
 
 const SIZE: u64 = 12 * MIB + 5;
 
 /// Fetches over four connections of which the first is sound and the others follow `plan`. A piece at their
 /// rate would take longer than the test may.
 async fn completes(plan: Plan) {
-    let ground = Ground::with_file(SIZE);
+    for wire in Wire::BOTH {
+        completes_over(wire, plan.clone()).await;
+    }
+}
+
+async fn completes_over(wire: Wire, plan: Plan) {
+    let ground = Ground::over(wire, SIZE);
     let proxy = ChaosProxy::start(ground.server.addr(), move |connection| match connection {
         0 => Plan::clean(),
         _ => plan.clone(),

@@ -10,7 +10,7 @@ use towline_proto::native::message::Request;
 use towline_proto::native::preface::{PREFACE_BYTES, Preface};
 use towline_testkit::chaos::{ChaosProxy, Direction, FaultKind, Plan};
 
-use super::support::{Done, Ground, MIB, got, side_by_side};
+use super::support::{Done, Ground, MIB, Wire, got, side_by_side};
 
 const SIZE: u64 = 3 * MIB + 5;
 
@@ -54,6 +54,24 @@ async fn a_flipped_bit_in_a_pieces_bytes_costs_that_piece_alone() {
         let Done { received_bytes, repaired_bytes, lost_connections, .. } = done;
         assert_eq!((received_bytes, repaired_bytes, lost_connections), (SIZE + MIB, MIB, 0));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flipped_bit_in_an_encrypted_transfer_costs_its_connection_and_no_verified_piece() {
+    let ground = Arc::new(Ground::over(Wire::Tls, SIZE));
+    let to_server = [3, 100, 1_000, 1_600, 1_700].map(|place| (Direction::ToServer, place));
+    let to_client = [3, 50, 1_200, 1_500, 2_500, MIB / 2, MIB + MIB / 2, 3 * MIB];
+    let to_client = to_client.map(|place| (Direction::ToClient, place));
+    side_by_side(to_server.into_iter().chain(to_client).map(|(direction, place)| {
+        let ground = Arc::clone(&ground);
+        async move {
+            let folder = format!("got{direction:?}{place}");
+            let done = flipped(&ground, &folder, direction, place).await;
+            assert!(done.received_bytes <= SIZE + MIB, "{direction:?} {place}: {done:?}");
+            assert_eq!(done.repaired_bytes, 0, "the encryption lets no damage through: {done:?}");
+        }
+    }))
+    .await;
 }
 
 /// Flips a bit of every byte of `places`; each is found, and costs its connection and no verified piece.

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use towline_testkit::chaos::{ChaosProxy, Direction, FaultKind, Plan};
 
-use super::support::{Ground, MIB, got, side_by_side};
+use super::support::{Ground, MIB, Wire, got, side_by_side};
 
 const SIZE: u64 = 4 * MIB + 5;
 
 /// Places in what goes either way: the preface, the question, the requests; the preface, the description, and
-/// pieces' headers, bytes and hashes.
-const PLACES: [(Direction, u64); 16] = [
+/// pieces' headers, bytes and hashes. With encryption, the small ones are in the handshake and what follows it.
+const PLACES: [(Direction, u64); 20] = [
     (Direction::ToServer, 0),
     (Direction::ToServer, 10),
     (Direction::ToServer, 20),
@@ -18,11 +18,15 @@ const PLACES: [(Direction, u64); 16] = [
     (Direction::ToServer, 35),
     (Direction::ToServer, 60),
     (Direction::ToServer, 120),
+    (Direction::ToServer, 1_500),
+    (Direction::ToServer, 1_700),
     (Direction::ToClient, 0),
     (Direction::ToClient, 4),
     (Direction::ToClient, 20),
     (Direction::ToClient, 40),
     (Direction::ToClient, 150),
+    (Direction::ToClient, 1_400),
+    (Direction::ToClient, 2_000),
     (Direction::ToClient, MIB / 2),
     (Direction::ToClient, MIB + 130),
     (Direction::ToClient, 3 * MIB),
@@ -47,7 +51,13 @@ async fn heals(ground: Arc<Ground>, case: String, faulty: usize, plan: Plan) {
 }
 
 async fn heals_everywhere(kind: FaultKind) {
-    let ground = Arc::new(Ground::with_file(SIZE));
+    for wire in Wire::BOTH {
+        heals_everywhere_over(wire, &kind).await;
+    }
+}
+
+async fn heals_everywhere_over(wire: Wire, kind: &FaultKind) {
+    let ground = Arc::new(Ground::over(wire, SIZE));
     side_by_side(PLACES.iter().enumerate().map(|(index, (direction, place))| {
         let plan = Plan::clean().with(*direction, *place, kind.clone());
         heals(Arc::clone(&ground), format!("got{index}"), 1, plan)
@@ -77,12 +87,14 @@ async fn bytes_that_come_twice_are_found_and_healed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn forty_drawn_networks_are_healed() {
-    let ground = Arc::new(Ground::with_file(SIZE));
-    side_by_side((0..40).map(|seed| {
-        let plan = Plan::from_seed(seed, SIZE);
-        heals(Arc::clone(&ground), format!("seed{seed}"), 3, plan)
-    }))
-    .await;
+    for wire in Wire::BOTH {
+        let ground = Arc::new(Ground::over(wire, SIZE));
+        side_by_side((0..40).map(|seed| {
+            let plan = Plan::from_seed(seed, SIZE);
+            heals(Arc::clone(&ground), format!("seed{seed}"), 3, plan)
+        }))
+        .await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,7 +5,7 @@ use towline_testkit::chaos::{ChaosProxy, Direction, FaultKind, Plan};
 use towline_testkit::process::ServerProcess;
 use towline_testkit::random::Random;
 
-use super::support::{Ground, MIB, got, got_of};
+use super::support::{Ground, MIB, Wire, got, got_of};
 
 const SIZE: u64 = 12 * MIB + 77;
 
@@ -14,9 +14,14 @@ const IN_FLIGHT_BYTES: u64 = 2 * MIB;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kill_9_at_thirty_points_costs_no_more_than_the_pieces_in_flight() {
-    let ground = Ground::with_file(SIZE);
+    kill_9_at_points(Wire::Plain, 30).await;
+    kill_9_at_points(Wire::Tls, 10).await;
+}
+
+async fn kill_9_at_points(wire: Wire, points: u32) {
+    let ground = Ground::over(wire, SIZE);
     let mut random = Random::from_seed(30);
-    for point in 0..30 {
+    for point in 0..points {
         let folder = format!("got{point}");
         let place = random.below(SIZE);
         let proxy = ChaosProxy::start(ground.server.addr(), move |_| {
@@ -42,7 +47,13 @@ async fn kill_9_at_thirty_points_costs_no_more_than_the_pieces_in_flight() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kill_9_of_eight_connections_again_and_again_ends_with_the_whole_file() {
-    let ground = Ground::with_file(SIZE);
+    for wire in Wire::BOTH {
+        kill_9_of_eight_connections(wire).await;
+    }
+}
+
+async fn kill_9_of_eight_connections(wire: Wire) {
+    let ground = Ground::over(wire, SIZE);
     for pieces in [1, 3, 6, 9] {
         let mut command = ground.get("got");
         let mut client = command.args(["-j8", "--limit-rate", "8M"]).spawn().unwrap();
@@ -85,8 +96,10 @@ async fn another_server_of_the_folder_at_another_address_goes_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_outlives_its_server_and_finishes_with_the_next_one() {
-    for ending in [Signal::TERM, Signal::KILL] {
-        let mut ground = Ground::with_file(SIZE);
+    for (wire, ending) in
+        [(Wire::Plain, Signal::TERM), (Wire::Plain, Signal::KILL), (Wire::Tls, Signal::KILL)]
+    {
+        let mut ground = Ground::over(wire, SIZE);
         let port = ground.server.addr().port().to_string();
         let mut command = ground.get("got");
         let client = command.args(["-j2", "--limit-rate", "4M"]).spawn().unwrap();

@@ -1,4 +1,4 @@
-//! `towline get --plain` through the real binary: what it is asked for, what it meets, what it leaves.
+//! `towline get` through the real binary: what it is asked for, what it meets, what it leaves.
 
 mod arguments;
 mod changes;
@@ -16,3 +16,4 @@ mod mounted;
 mod power;
 mod sizes;
 mod support;
+mod trust;

@@ -1,11 +1,11 @@
 //! Files of every size around the pieces' ends.
 
-use super::support::{Done, Ground, MIB, got, side_by_side};
+use super::support::{Done, Ground, MIB, Wire, got, side_by_side};
 
 const SIZES: [u64; 7] = [0, 1, MIB - 1, MIB, MIB + 1, 2 * MIB, 9 * MIB + 77];
 
-async fn arrives(size: u64, args: &'static [&'static str]) {
-    let ground = Ground::with_file(size);
+async fn arrives(wire: Wire, size: u64, args: &'static [&'static str]) {
+    let ground = Ground::over(wire, size);
     let mut command = ground.get("got");
     command.args(args);
     let done = got(command).await.done();
@@ -17,13 +17,16 @@ async fn arrives(size: u64, args: &'static [&'static str]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_size_around_a_piece_arrives_over_one_connection_and_no_byte_twice() {
-    side_by_side(SIZES.map(|size| arrives(size, &["-j1"]))).await;
+    for wire in Wire::BOTH {
+        side_by_side(SIZES.map(|size| arrives(wire, size, &["-j1"]))).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_size_around_a_piece_arrives_over_eight_connections() {
-    side_by_side(SIZES.map(|size| async move {
-        let ground = Ground::with_file(size);
+    let of_both = Wire::BOTH.into_iter().flat_map(|wire| SIZES.map(|size| (wire, size)));
+    side_by_side(of_both.map(|(wire, size)| async move {
+        let ground = Ground::over(wire, size);
         let mut command = ground.get("got");
         command.arg("-j8");
         let done = got(command).await.done();

@@ -24,9 +24,21 @@ pub(super) const FRAMING_BYTES_MAX: u64 = 200;
 /// Transfers that run at once in tests of many cases.
 const SIDE_BY_SIDE_MAX: usize = 8;
 
+/// What a transfer goes over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wire {
+    Plain,
+    Tls,
+}
+
+impl Wire {
+    pub(super) const BOTH: [Self; 2] = [Self::Plain, Self::Tls];
+}
+
 /// A site whose server runs.
 pub(super) struct Ground {
     site: Site,
+    wire: Wire,
     pub(super) server: ServerProcess,
 }
 
@@ -39,12 +51,17 @@ impl Deref for Ground {
 }
 
 impl Ground {
-    /// Serves one file of `size` bytes, called `file`.
+    /// Serves one file of `size` bytes, called `file`, which is fetched without encryption.
     pub(super) fn with_file(size: u64) -> Self {
+        Self::over(Wire::Plain, size)
+    }
+
+    /// Serves one file of `size` bytes, called `file`.
+    pub(super) fn over(wire: Wire, size: u64) -> Self {
         let site = Site::new();
         site.serve_file("file", size);
         let server = site.server();
-        Self { site, server }
+        Self { site, wire, server }
     }
 
     /// `towline get` of `file` from the server itself into `folder`.
@@ -57,10 +74,11 @@ impl Ground {
         self.get_url(&format!("{address}/file"), &["-d", folder])
     }
 
-    /// `towline get --plain` with these arguments.
+    /// `towline get` with these arguments.
     pub(super) fn get_url(&self, url: &str, args: &[&str]) -> Command {
-        let fixed = ["get", "--plain", "--json", "--no-sync", url];
-        self.towline(fixed.into_iter().chain(args.iter().copied()))
+        let fixed = ["get", "--json", "--no-sync", url];
+        let wire: &[&str] = if self.wire == Wire::Plain { &["--plain"] } else { &[] };
+        self.towline(fixed.into_iter().chain(wire.iter().chain(args).copied()))
     }
 
     /// `towline get` of `file` that waits for the disk and replaces an older one.
