@@ -1,5 +1,8 @@
 //! Handshakes between this crate's two ends: who is trusted, who is not, and what is sent.
 
+// Helpers of tests may fail anywhere.
+#![allow(clippy::unwrap_used)]
+
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 

@@ -16,6 +16,10 @@ use tokio::net::TcpStream;
 /// window closed, counts as well: this is twice the half minute that one must be able to pause.
 const UNACKNOWLEDGED_MAX: Duration = Duration::from_mins(1);
 
+/// Bytes that the kernel takes from us ahead of what it may send: enough to keep it busy, few enough that memory goes
+/// to what is on its way and that an answer to a new request does not queue behind seconds of an old one.
+const UNSENT_BYTES_MAX: u32 = 1_024 * 1_024;
+
 /// Silence after which the kernel asks whether the peer is still there.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(30);
 
@@ -60,7 +64,9 @@ pub fn prepare(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let keepalive =
         TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_INTERVAL);
-    SockRef::from(stream).set_tcp_keepalive(&keepalive)?;
+    let socket = SockRef::from(stream);
+    socket.set_tcp_keepalive(&keepalive)?;
+    socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
     let milliseconds = u32::try_from(UNACKNOWLEDGED_MAX.as_millis()).unwrap_or(u32::MAX);
     Ok(set_tcp_user_timeout(stream, milliseconds)?)
 }

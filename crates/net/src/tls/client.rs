@@ -9,12 +9,16 @@ use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, InvalidDnsNameError, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, RootCertStore, version};
+use tokio::io::BufReader;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::verifier::{Untrusted, Verifier};
-use super::{ALPN_NATIVE, Pin, TlsStream, buffered, provider};
+use super::{ALPN_NATIVE, Pin, TlsStream, provider};
 use crate::peeked::Peeked;
+
+/// Bytes of ciphertext read from the socket at once; the TLS library would read 4 KiB.
+const READ_BYTES: usize = 256 * 1_024;
 
 /// What a server must show.
 #[derive(Clone, Debug)]
@@ -100,7 +104,8 @@ impl Connector {
     /// Shakes hands. Sessions after the first resume it, which spares most of the work.
     pub async fn connect(&self, stream: Peeked<TcpStream>) -> Result<TlsStream, TlsError> {
         let connector = TlsConnector::from(Arc::clone(&self.config));
-        let connecting = connector.connect(self.name.clone(), buffered(stream));
+        let connecting =
+            connector.connect(self.name.clone(), BufReader::with_capacity(READ_BYTES, stream));
         let stream = connecting.await.map_err(explain)?;
         let (_, connection) = stream.get_ref();
         if connection.alpn_protocol() != Some(ALPN_NATIVE) {

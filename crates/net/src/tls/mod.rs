@@ -24,15 +24,8 @@ pub use self::verifier::Untrusted;
 /// The native protocol's name in TLS (RFC 7301).
 pub const ALPN_NATIVE: &[u8] = b"towline/1";
 
-/// Bytes of ciphertext read from the socket at once; the TLS library would read 4 KiB.
-const READ_BYTES: usize = 256 * 1_024;
-
 /// An encrypted connection, as both ends have it.
 pub type TlsStream = tokio_rustls::TlsStream<BufReader<Peeked<TcpStream>>>;
-
-fn buffered(stream: Peeked<TcpStream>) -> BufReader<Peeked<TcpStream>> {
-    BufReader::with_capacity(READ_BYTES, stream)
-}
 
 /// The cryptography: TLS 1.3's cipher suites, and a key exchange that also resists quantum computers first.
 /// AES with 128 bits comes before 256: it is as far out of reach, and faster.

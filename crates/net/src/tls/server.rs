@@ -8,16 +8,19 @@ use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, version};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio_rustls::LazyConfigAcceptor;
 
 use super::identity::Identity;
-use super::{ALPN_NATIVE, Pin, TlsStream, buffered, provider};
+use super::{ALPN_NATIVE, Pin, TlsStream, provider};
 use crate::peeked::Peeked;
 
 /// The fatal alert for who names no protocol (RFC 8446, section 6; RFC 7301, section 3.2).
 const NO_APPLICATION_PROTOCOL: &[u8] = b"\x15\x03\x03\0\x02\x02\x78";
+
+/// Bytes of ciphertext read from the socket at once: clients send requests.
+const READ_BYTES: usize = 8 * 1_024;
 
 /// Shakes hands with clients.
 #[derive(Debug)]
@@ -62,7 +65,8 @@ impl Acceptor {
 
     /// Shakes hands. The caller has a deadline for it.
     pub async fn accept(&self, stream: Peeked<TcpStream>) -> io::Result<TlsStream> {
-        let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), buffered(stream));
+        let reader = BufReader::with_capacity(READ_BYTES, stream);
+        let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), reader);
         let mut hello = hello.await?;
         // Where a client names protocols, the handshake fails unless ours is one; naming none is left to us.
         if hello.client_hello().alpn().is_none() {

@@ -70,6 +70,7 @@ async fn acts(stage: &Stage) -> Result<Vec<Row>, Failure> {
     Ok(vec![
         classic::whole(stage).await?,
         classic::cut_in_the_middle(stage).await?,
+        native::plain(stage).await?,
         native::whole(stage).await?,
         native::cut_in_the_middle(stage).await?,
     ])

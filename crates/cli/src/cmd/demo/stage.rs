@@ -15,7 +15,9 @@ use towline_client::classic::{self, Downloaded, Options};
 use towline_client::connect::Address;
 use towline_client::native::{self, Busy, Connections};
 use towline_client::retry::Backoff;
+use towline_client::trust::{Demand, KnownServers, Trust};
 use towline_net::listen::listen;
+use towline_net::tls::Pin;
 use towline_net::tls::identity::Identity;
 use towline_net::tls::server::Acceptor;
 use towline_proto::classic::Request;
@@ -34,9 +36,17 @@ const MADE_UP_CHUNK_BYTES: usize = 1_024 * 1_024;
 /// Any free port on loopback.
 const ANY_PORT: &str = "127.0.0.1:0";
 
+/// Whether a transfer is encrypted.
+#[derive(Clone, Copy)]
+pub(super) enum Protection {
+    None,
+    Tls,
+}
+
 /// A running server and the file that it serves.
 pub(super) struct Stage {
     pub(super) server: SocketAddr,
+    pin: Pin,
     pub(super) file_name: RemoteName,
     pub(super) size: u64,
     hashes: FileHashes,
@@ -69,12 +79,13 @@ impl Stage {
             listen(ANY_PORT.parse().context("a constant")?).context("cannot listen on loopback")?;
         let server = listener.local_addr().context("cannot tell the listening address")?;
         let identity = Identity::ephemeral().context("cannot make a key")?;
+        let pin = identity.pin();
         let acceptor = Arc::new(Acceptor::new(identity).context("cannot encrypt")?);
         let defaults = Config::new(root, acceptor);
         let config = Config { state_dir: Some(folder.path().join("state")), ..defaults };
         let shutdown = Shutdown::default();
         let running = tokio::spawn(towline_server::run(vec![listener], config, shutdown.clone()));
-        Ok(Self { server, file_name, size: hashes.bytes, hashes, folder, shutdown, running })
+        Ok(Self { server, pin, file_name, size: hashes.bytes, hashes, folder, shutdown, running })
     }
 
     /// Fetches the file from `address` by the classic protocol, with a bar, and compares the copy's bytes
@@ -102,11 +113,22 @@ impl Stage {
     pub(super) async fn fetch_native(
         &self,
         address: SocketAddr,
+        protection: Protection,
     ) -> Result<native::Downloaded, Failure> {
         let host = address.ip().to_string().parse().context("an address is a host")?;
+        let address = Address { host, port: address.port() };
+        let encryption = match protection {
+            Protection::None => None,
+            Protection::Tls => {
+                // Nothing of a demo is remembered.
+                let trust =
+                    Trust::establish(&address, Demand::Pin(self.pin), KnownServers::new(None));
+                Some(trust.context("cannot encrypt")?)
+            }
+        };
         let options = native::Options {
-            address: Address { host, port: address.port() },
-            encryption: None,
+            address,
+            encryption,
             name: self.file_name.clone(),
             folder: self.folder.path().join("fetched"),
             target: RemoteName::parse(self.file_name.file_name()).context("a name has a name")?,
