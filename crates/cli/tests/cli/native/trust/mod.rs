@@ -6,6 +6,7 @@ mod authority;
 mod first_contact;
 mod known_servers;
 mod servers;
+mod wire;
 
 use std::fmt::Display;
 use std::net::SocketAddr;
