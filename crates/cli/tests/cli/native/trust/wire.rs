@@ -1,7 +1,7 @@
 //! What somebody sees who listens in.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
 use super::Field;
@@ -17,7 +17,7 @@ const SECRET_NAME: &str = "a-name-that-is-nobodys-business";
 fn listen_in(server: SocketAddr) -> (SocketAddr, Receiver<Vec<u8>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let (heard, recordings) = channel();
+    let (heard, recordings) = sync_channel(2);
     thread::spawn(move || {
         let (near, far) = (listener.accept().unwrap().0, TcpStream::connect(server).unwrap());
         let (back_from, back_to) = (far.try_clone().unwrap(), near.try_clone().unwrap());
@@ -29,7 +29,7 @@ fn listen_in(server: SocketAddr) -> (SocketAddr, Receiver<Vec<u8>>) {
 }
 
 /// Passes one direction on and records it.
-fn relay(mut from: TcpStream, mut to: TcpStream, heard: &Sender<Vec<u8>>) {
+fn relay(mut from: TcpStream, mut to: TcpStream, heard: &SyncSender<Vec<u8>>) {
     use std::io::{Read, Write};
     let (mut recording, mut chunk) = (Vec::new(), vec![0; 64 << 10]);
     while let Ok(read @ 1..) = from.read(&mut chunk) {
