@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -23,6 +23,7 @@ const TAIL_LINES: usize = 15;
 /// A running server; dropping it ends it.
 pub(super) struct Server {
     child: Child,
+    log: PathBuf,
 }
 
 impl Server {
@@ -36,7 +37,7 @@ impl Server {
         let output = File::create(log)?;
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         let child = command.spawn().with_context(|| format!("cannot start `{}`", line(command)))?;
-        let mut server = Self { child };
+        let mut server = Self { child, log: log.into() };
         let started = Instant::now();
         while !listens(server.child.id(), port) {
             interruption.check()?;
@@ -49,6 +50,27 @@ impl Server {
             thread::sleep(POLL);
         }
         Ok(server)
+    }
+
+    /// What `read` finds in the server's log, as soon as it does: a server may listen before it says so.
+    pub(super) fn told<T>(
+        &self,
+        read: impl Fn(&str) -> Option<T>,
+        what: &str,
+        interruption: &Interruption,
+    ) -> Result<T> {
+        let started = Instant::now();
+        loop {
+            interruption.check()?;
+            let text = fs::read(&self.log)?;
+            if let Some(told) = read(&String::from_utf8_lossy(&text)) {
+                return Ok(told);
+            }
+            if started.elapsed() > START_MAX {
+                bail!("the server does not tell {what}\n{}", tail(&self.log));
+            }
+            thread::sleep(POLL);
+        }
     }
 }
 
@@ -120,6 +142,22 @@ mod tests {
         assert!(is_listening(table, 8_080));
         assert!(!is_listening(table, 22));
         assert!(!is_listening(table, 0x01F9));
+    }
+
+    #[test]
+    fn what_a_server_says_late_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("log");
+        fs::write(&log, "starting\n").unwrap();
+        let child = Command::new("sleep").arg("60").spawn().unwrap();
+        let server = Server { child, log: log.clone() };
+        let read = |text: &str| {
+            let told = text.split_once("word is: ").map(|(_, word)| word.trim().to_owned());
+            fs::write(&log, "starting\nthe word is: rope\n").unwrap();
+            told
+        };
+        let told = server.told(read, "its word", &Interruption::default()).unwrap();
+        assert_eq!(told, "rope");
     }
 
     #[test]
