@@ -9,6 +9,7 @@ mod classic;
 mod contestant;
 mod disk;
 mod get;
+mod handshakes;
 mod limits;
 #[cfg(target_os = "linux")]
 mod long;
@@ -69,6 +70,8 @@ enum Rows {
     Native,
     /// The same over TLS 1.3
     Tls,
+    /// Handshakes of TLS 1.3, without a file
+    Handshakes,
     /// The same file on a disk, durable and not
     Disk,
     /// The same file over two long, lossy links; needs root
@@ -82,6 +85,7 @@ impl Rows {
             Self::Classic => classic::set_up(bench)?.measure(bench),
             Self::Native => native::set_up(bench)?.measure(bench),
             Self::Tls => tls::set_up(bench)?.measure(bench),
+            Self::Handshakes => handshakes::measure(bench),
             Self::Disk => disk::set_up(bench)?.measure(bench),
             #[cfg(target_os = "linux")]
             Self::Long => long::measure(bench),

@@ -72,6 +72,14 @@ impl Server {
             thread::sleep(POLL);
         }
     }
+
+    /// The time that its process has spent on a core so far.
+    pub(super) fn core_time(&self) -> Result<Duration> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        let ticks = ticks_on_core(&stat).context("the form of /proc/PID/stat is unknown")?;
+        let per_s = rustix::param::clock_ticks_per_second();
+        Ok(Duration::from_secs(ticks) / u32::try_from(per_s)?)
+    }
 }
 
 impl Drop for Server {
@@ -102,6 +110,17 @@ fn is_listening(table: &str, port: u16) -> bool {
         let is_here = fields.next().is_some_and(|local| local.ends_with(&ending));
         is_here && fields.nth(1) == Some(LISTEN)
     })
+}
+
+/// The clock's ticks in user and system mode together, from `proc_pid_stat(5)`.
+fn ticks_on_core(stat: &str) -> Option<u64> {
+    /// Of the time in user mode among the fields after the name, which may hold anything.
+    const USER: usize = 11;
+    let (_, after_name) = stat.rsplit_once(')')?;
+    let mut fields = after_name.split_whitespace().skip(USER);
+    let user: u64 = fields.next()?.parse().ok()?;
+    let system: u64 = fields.next()?.parse().ok()?;
+    Some(user + system)
 }
 
 /// A loopback port that nobody listens on at the moment.
@@ -158,6 +177,13 @@ mod tests {
         };
         let told = server.told(read, "its word", &Interruption::default()).unwrap();
         assert_eq!(told, "rope");
+    }
+
+    #[test]
+    fn time_on_a_core_is_of_both_modes_whatever_the_name() {
+        let stat = "42 (a ) b) S 1 42 42 0 -1 4194560 800 0 0 0 130 25 0 0 20 0 3 0 1000 1 1";
+        assert_eq!(ticks_on_core(stat), Some(155));
+        assert_eq!(ticks_on_core("42 (short) S 1"), None);
     }
 
     #[test]

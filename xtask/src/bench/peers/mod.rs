@@ -90,7 +90,8 @@ impl Contestant for PythonPair {
     }
 }
 
-fn script(name: &str) -> Command {
+/// A program of those in Python, by its file name.
+pub(super) fn script(name: &str) -> Command {
     let mut command = Command::new("python3");
     command.arg(workspace_root().join("tests/peers").join(name));
     command
