@@ -27,9 +27,10 @@ pub(super) trait Contestant {
 }
 
 /// Whether a transfer's end waits for the disk.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Durability {
     Durable,
+    #[default]
     NotSynced,
 }
 

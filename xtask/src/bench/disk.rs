@@ -9,7 +9,7 @@ use std::thread;
 use anyhow::{Context as _, Result, ensure};
 
 use super::contestant::{Contestant, Durability};
-use super::get::{Get, Memory};
+use super::get::{Get, Manner, Protection};
 use super::limits::{Blake3, Wire};
 use super::peers::{self, Copy, Curl, Rsync};
 use super::report::Target;
@@ -43,7 +43,10 @@ pub(super) fn set_up(bench: &Bench) -> Result<RowSet> {
     let folder = bench.scratch.path();
     let source = system::served_file(folder, bench.file_bytes, &bench.interruption)?;
     thread::sleep(SETTLE);
-    let get = |name, durability| Get::new(bench, &source, name, Memory::Kept, durability);
+    let get = |name, durability| {
+        let manner = Manner { protection: Protection::Plain, durability, ..Manner::default() };
+        Get::new(bench, &source, name, manner)
+    };
     let contestants: Vec<Box<dyn Contestant>> = vec![
         Box::new(get(DURABLE, Durability::Durable)?),
         Box::new(Curl::from_nginx_then_synced(bench, &source)?),

@@ -1,4 +1,4 @@
-//! `towline get --plain` of one file from a `towline serve`, for every row set that has it.
+//! `towline get` of one file from a `towline serve`, for every row set that has it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,28 +10,70 @@ use tempfile::TempDir;
 use super::Bench;
 use super::contestant::{Contestant, Durability, verify_and_remove};
 use super::peers::name_of;
+use super::road::Road;
 use super::server::{Server, free_port};
 use super::system::Interruption;
 
+/// How the client names the server's key, in its own command line and in the one that a server advises.
+const PIN_FLAG: &str = "--pin";
+
+/// How a file is fetched. By default as the programs do it by themselves, save that nothing is synced.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Manner {
+    pub(super) protection: Protection,
+    pub(super) memory: Memory,
+    pub(super) durability: Durability,
+    pub(super) congestion: Congestion,
+}
+
+/// What the connections are protected by.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Protection {
+    /// TLS 1.3, with the server known by its pin.
+    #[default]
+    Tls,
+    Plain,
+}
+
 /// Whether the server knows the pieces' hashes from earlier rounds.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Memory {
+    #[default]
     Kept,
     None,
+}
+
+/// Who chooses the congestion control of the server's sockets.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Congestion {
+    /// The server, by the path.
+    #[default]
+    Auto,
+    /// The system that it runs on.
+    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "for links, which Linux has"))]
+    System,
 }
 
 /// The client and its server.
 pub(super) struct Get {
     name: &'static str,
+    manner: Manner,
     program: PathBuf,
+    road: Road,
     source: PathBuf,
+    /// What the server and the client keep between runs.
     folder: TempDir,
-    /// Of the server that runs, or ran last.
-    port: u16,
-    memory: Memory,
-    durability: Durability,
-    server: Option<Server>,
+    received: PathBuf,
+    server: Option<Running>,
     interruption: Interruption,
+}
+
+/// A server that runs, and what a client has to know of it.
+struct Running {
+    _server: Server,
+    port: u16,
+    /// Of its key, where that is asked for.
+    pin: Option<String>,
 }
 
 impl Get {
@@ -40,37 +82,46 @@ impl Get {
         bench: &Bench,
         source: &Path,
         name: &'static str,
-        memory: Memory,
-        durability: Durability,
+        manner: Manner,
     ) -> Result<Self> {
         let folder = TempDir::with_prefix_in("get-", bench.scratch.path())?;
+        // Beside that folder and not in it: what is half received lies where everybody's is.
+        let received = bench.scratch.path().join(format!("got-{}", name_of(folder.path())));
         Ok(Self {
             name,
+            manner,
             program: bench.towline.clone(),
+            road: bench.road.clone(),
             source: source.into(),
             folder,
-            port: 0,
-            memory,
-            durability,
+            received,
             server: None,
             interruption: bench.interruption.clone(),
         })
     }
 
-    fn start_server(&self) -> Result<Server> {
-        let mut command = Command::new(&self.program);
+    fn start_server(&self) -> Result<Running> {
+        // Not sooner: what nobody uses now, another program may use a minute later.
+        let port = free_port()?;
+        let mut command = self.road.at_server(&self.program.to_string_lossy());
         command.arg("serve").arg(self.source.parent().unwrap_or(Path::new(".")));
-        command.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--state-dir"]);
-        command.arg(self.state());
-        Server::start(&mut command, self.port, &self.folder.path().join("log"), &self.interruption)
+        command.args(["--port", &port.to_string()]);
+        command.args(["--bind", &self.road.address().to_string()]);
+        command.arg("--state-dir").arg(self.server_state());
+        if self.manner.congestion == Congestion::System {
+            command.args(["--congestion", "system"]);
+        }
+        let log = self.folder.path().join("log");
+        let server = Server::start(&mut command, port, &log, &self.interruption)?;
+        let pin = match self.manner.protection {
+            Protection::Tls => Some(server.told(pin_in, "its pin", &self.interruption)?),
+            Protection::Plain => None,
+        };
+        Ok(Running { _server: server, port, pin })
     }
 
-    fn received(&self) -> PathBuf {
-        self.folder.path().join("received")
-    }
-
-    fn state(&self) -> PathBuf {
-        self.folder.path().join("state")
+    fn server_state(&self) -> PathBuf {
+        self.folder.path().join("server-state")
     }
 }
 
@@ -81,30 +132,66 @@ impl Contestant for Get {
 
     fn prepare(&mut self) -> Result<()> {
         if self.server.is_none() {
-            // Not sooner: what nobody uses now, another program may use a minute later.
-            self.port = free_port()?;
             self.server = Some(self.start_server()?);
         }
         Ok(())
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(&self.program);
-        command.args(["get", "--plain", "--quiet"]);
-        if self.durability == Durability::NotSynced {
+        let server = self.server.as_ref().expect("it was started when the round was prepared");
+        let mut command = self.road.at_client(&self.program.to_string_lossy());
+        command.args(["get", "--quiet"]);
+        match &server.pin {
+            Some(pin) => command.args([PIN_FLAG, pin]),
+            None => command.arg("--plain"),
+        };
+        if self.manner.durability == Durability::NotSynced {
             command.arg("--no-sync");
         }
-        command.arg(format!("127.0.0.1:{}/{}", self.port, name_of(&self.source)));
-        command.arg("--output-path").arg(self.received());
+        command.arg(format!("{}:{}/{}", self.road.address(), server.port, name_of(&self.source)));
+        command.arg("--output-path").arg(&self.received);
+        // The servers that whoever runs this knows are neither asked nor added to.
+        command.env("XDG_STATE_HOME", self.folder.path().join("client-state"));
         command
     }
 
     fn conclude(&mut self) -> Result<()> {
-        verify_and_remove(&self.received(), &self.source)?;
-        if self.memory == Memory::None {
+        verify_and_remove(&self.received, &self.source)?;
+        if self.manner.memory == Memory::None {
             self.server = None;
-            fs::remove_dir_all(self.state())?;
+            fs::remove_dir_all(self.server_state())?;
         }
         Ok(())
+    }
+}
+
+/// The pin in a server's advice on how to fetch from it, wherever in its log that is.
+fn pin_in(log: &str) -> Option<String> {
+    const PREFIX: &str = "sha256:";
+    const HEX_DIGITS: usize = 64;
+    let mut words = log.split_whitespace();
+    words.find(|word| *word == PIN_FLAG)?;
+    let pin = words.next()?;
+    let hex = pin.strip_prefix(PREFIX)?;
+    let is_whole = hex.len() == HEX_DIGITS && hex.bytes().all(|digit| digit.is_ascii_hexdigit());
+    is_whole.then(|| pin.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::pin_in;
+
+    #[test]
+    fn the_pin_is_read_from_the_advice_once_it_is_written_whole() {
+        let pin = format!("sha256:{}", "0f".repeat(32));
+        let log = format!(
+            "12:00:00 INFO listening on 127.0.0.1:9999\n\
+             12:00:00 INFO to fetch from it: towline get --pin {pin} 127.0.0.1:9999/FILE\n"
+        );
+        assert_eq!(pin_in(&log), Some(pin.clone()));
+        for unfinished in ["", "INFO listening", "get --pin", "get --pin sha256:0f"] {
+            assert_eq!(pin_in(unfinished), None, "{unfinished}");
+        }
+        assert_eq!(pin_in(&log.replace("sha256", "md5")), None);
     }
 }

@@ -53,6 +53,15 @@ impl Timings {
     }
 }
 
+/// The middle one of sorted values, or the mean of the middle two; there is at least one.
+pub(super) fn median(sorted: &[f64]) -> f64 {
+    let middle = sorted.len() / 2;
+    match sorted.len() % 2 {
+        0 => f64::midpoint(sorted[middle - 1], sorted[middle]),
+        _ => sorted[middle],
+    }
+}
+
 /// Runs everybody once a round, in turns.
 ///
 /// One round more than asked for is run, and the first does not count: there servers compute what they
@@ -132,6 +141,8 @@ mod tests {
             (Duration::from_secs(1), Duration::from_secs(9))
         );
         assert_eq!(Timings::new("even", seconds(&[4, 1, 9, 2])).median(), Duration::from_secs(3));
+        assert!((median(&[1.0, 5.0, 9.0]) - 5.0).abs() < f64::EPSILON);
+        assert!((median(&[1.0, 2.0, 4.0, 9.0]) - 3.0).abs() < f64::EPSILON);
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod classic;
 mod contestant;
 mod disk;
 mod get;
+mod handshakes;
 mod limits;
 #[cfg(target_os = "linux")]
 mod long;
@@ -19,6 +20,7 @@ mod report;
 mod road;
 mod server;
 mod system;
+mod tls;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -66,9 +68,13 @@ enum Rows {
     Classic,
     /// One large file by the native protocol, and by the programs that people use today
     Native,
-    /// The same on a disk, durable and not
+    /// The same over TLS 1.3
+    Tls,
+    /// Handshakes of TLS 1.3, without a file
+    Handshakes,
+    /// The same file on a disk, durable and not
     Disk,
-    /// The same over two long, lossy links; needs root
+    /// The same file over two long, lossy links; needs root
     #[cfg(target_os = "linux")]
     Long,
 }
@@ -78,6 +84,8 @@ impl Rows {
         match self {
             Self::Classic => classic::set_up(bench)?.measure(bench),
             Self::Native => native::set_up(bench)?.measure(bench),
+            Self::Tls => tls::set_up(bench)?.measure(bench),
+            Self::Handshakes => handshakes::measure(bench),
             Self::Disk => disk::set_up(bench)?.measure(bench),
             #[cfg(target_os = "linux")]
             Self::Long => long::measure(bench),

@@ -4,8 +4,7 @@ use std::thread;
 
 use anyhow::Result;
 
-use super::contestant::Durability;
-use super::get::{Get, Memory};
+use super::get::{Get, Manner, Memory, Protection};
 use super::limits::{Blake3, Wire};
 use super::peers::{self, Copy, Curl, Rsync, Sftp};
 use super::report::Target;
@@ -19,7 +18,10 @@ pub(super) fn set_up(bench: &Bench) -> Result<RowSet> {
     peers::install(&["nginx", "caddy", "curl", "rsync", "sftp", "sshd"])?;
     let source = system::served_file(bench.scratch.path(), bench.file_bytes, &bench.interruption)?;
     thread::sleep(SETTLE);
-    let get = |name, memory| Get::new(bench, &source, name, memory, Durability::NotSynced);
+    let get = |name, memory| {
+        let manner = Manner { protection: Protection::Plain, memory, ..Manner::default() };
+        Get::new(bench, &source, name, manner)
+    };
     let target = |against, at_least| Target { of: WARM, against, at_least };
     Ok(RowSet {
         title: format!(

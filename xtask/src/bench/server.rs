@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -23,6 +23,7 @@ const TAIL_LINES: usize = 15;
 /// A running server; dropping it ends it.
 pub(super) struct Server {
     child: Child,
+    log: PathBuf,
 }
 
 impl Server {
@@ -36,7 +37,7 @@ impl Server {
         let output = File::create(log)?;
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         let child = command.spawn().with_context(|| format!("cannot start `{}`", line(command)))?;
-        let mut server = Self { child };
+        let mut server = Self { child, log: log.into() };
         let started = Instant::now();
         while !listens(server.child.id(), port) {
             interruption.check()?;
@@ -49,6 +50,35 @@ impl Server {
             thread::sleep(POLL);
         }
         Ok(server)
+    }
+
+    /// What `read` finds in the server's log, as soon as it does: a server may listen before it says so.
+    pub(super) fn told<T>(
+        &self,
+        read: impl Fn(&str) -> Option<T>,
+        what: &str,
+        interruption: &Interruption,
+    ) -> Result<T> {
+        let started = Instant::now();
+        loop {
+            interruption.check()?;
+            let text = fs::read(&self.log)?;
+            if let Some(told) = read(&String::from_utf8_lossy(&text)) {
+                return Ok(told);
+            }
+            if started.elapsed() > START_MAX {
+                bail!("the server does not tell {what}\n{}", tail(&self.log));
+            }
+            thread::sleep(POLL);
+        }
+    }
+
+    /// The time that its process has spent on a core so far.
+    pub(super) fn core_time(&self) -> Result<Duration> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        let ticks = ticks_on_core(&stat).context("the form of /proc/PID/stat is unknown")?;
+        let per_s = rustix::param::clock_ticks_per_second();
+        Ok(Duration::from_secs(ticks) / u32::try_from(per_s)?)
     }
 }
 
@@ -80,6 +110,17 @@ fn is_listening(table: &str, port: u16) -> bool {
         let is_here = fields.next().is_some_and(|local| local.ends_with(&ending));
         is_here && fields.nth(1) == Some(LISTEN)
     })
+}
+
+/// The clock's ticks in user and system mode together, from `proc_pid_stat(5)`.
+fn ticks_on_core(stat: &str) -> Option<u64> {
+    /// Of the time in user mode among the fields after the name, which may hold anything.
+    const USER: usize = 11;
+    let (_, after_name) = stat.rsplit_once(')')?;
+    let mut fields = after_name.split_whitespace().skip(USER);
+    let user: u64 = fields.next()?.parse().ok()?;
+    let system: u64 = fields.next()?.parse().ok()?;
+    Some(user + system)
 }
 
 /// A loopback port that nobody listens on at the moment.
@@ -120,6 +161,29 @@ mod tests {
         assert!(is_listening(table, 8_080));
         assert!(!is_listening(table, 22));
         assert!(!is_listening(table, 0x01F9));
+    }
+
+    #[test]
+    fn what_a_server_says_late_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("log");
+        fs::write(&log, "starting\n").unwrap();
+        let child = Command::new("sleep").arg("60").spawn().unwrap();
+        let server = Server { child, log: log.clone() };
+        let read = |text: &str| {
+            let told = text.split_once("word is: ").map(|(_, word)| word.trim().to_owned());
+            fs::write(&log, "starting\nthe word is: rope\n").unwrap();
+            told
+        };
+        let told = server.told(read, "its word", &Interruption::default()).unwrap();
+        assert_eq!(told, "rope");
+    }
+
+    #[test]
+    fn time_on_a_core_is_of_both_modes_whatever_the_name() {
+        let stat = "42 (a ) b) S 1 42 42 0 -1 4194560 800 0 0 0 130 25 0 0 20 0 3 0 1000 1 1";
+        assert_eq!(ticks_on_core(stat), Some(155));
+        assert_eq!(ticks_on_core("42 (short) S 1"), None);
     }
 
     #[test]

@@ -10,9 +10,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use towline_testkit::link::{End, Link};
+use towline_testkit::link::End;
 
 use crate::bench::contestant::Contestant;
+use crate::bench::measure::median;
 use crate::bench::{Bench, server};
 use crate::process::line;
 
@@ -52,16 +53,12 @@ pub(super) struct Rates {
 
 impl Rates {
     pub(super) fn median(&self) -> f64 {
-        let middle = self.bytes_per_s.len() / 2;
-        match self.bytes_per_s.len() % 2 {
-            0 => f64::midpoint(self.bytes_per_s[middle - 1], self.bytes_per_s[middle]),
-            _ => self.bytes_per_s[middle],
-        }
+        median(&self.bytes_per_s)
     }
 }
 
 /// Runs everybody once a round, in turns.
-pub(super) fn interleaved(entries: &mut [Entry], bench: &Bench, link: &Link) -> Result<Vec<Rates>> {
+pub(super) fn interleaved(entries: &mut [Entry], bench: &Bench, near: &End) -> Result<Vec<Rates>> {
     let mut results: Vec<_> = entries
         .iter()
         .map(|entry| Rates {
@@ -72,7 +69,7 @@ pub(super) fn interleaved(entries: &mut [Entry], bench: &Bench, link: &Link) -> 
         .collect();
     for round in 1..=bench.rounds {
         for (entry, rates) in entries.iter_mut().zip(&mut results) {
-            let (bytes_per_s, is_cut) = one_round(entry, bench, link)
+            let (bytes_per_s, is_cut) = one_round(entry, bench, near)
                 .with_context(|| format!("measuring {}", rates.name))?;
             eprintln!("round {round}: {}: {:.2} MiB/s", rates.name, bytes_per_s / MIB);
             rates.bytes_per_s.push(bytes_per_s);
@@ -86,10 +83,8 @@ pub(super) fn interleaved(entries: &mut [Entry], bench: &Bench, link: &Link) -> 
 }
 
 /// The rate in bytes per second, and whether it was stopped.
-fn one_round(entry: &mut Entry, bench: &Bench, link: &Link) -> Result<(f64, bool)> {
+fn one_round(entry: &mut Entry, bench: &Bench, near: &End) -> Result<(f64, bool)> {
     bench.interruption.check()?;
-    // Everybody finds what most hosts have; who wants another says so.
-    link.far().set_congestion_control("cubic")?;
     entry.contestant.prepare()?;
     let log = bench.scratch.path().join("timed.log");
     let output = File::create(&log)?;
@@ -115,7 +110,7 @@ fn one_round(entry: &mut Entry, bench: &Bench, link: &Link) -> Result<(f64, bool
             };
             Ok((bytes_per_s, false))
         }
-        None => Ok((as_f64(cut_short(child, bench, link.near(), &before)?) / took, true)),
+        None => Ok((as_f64(cut_short(child, bench, near, &before)?) / took, true)),
     }
 }
 
@@ -176,15 +171,6 @@ fn as_f64(bytes: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_median_is_the_middle() {
-        let median = |bytes_per_s: &[f64]| {
-            Rates { name: "", bytes_per_s: bytes_per_s.into(), cut_after: None }.median()
-        };
-        assert!((median(&[1.0, 5.0, 9.0]) - 5.0).abs() < f64::EPSILON);
-        assert!((median(&[1.0, 2.0, 4.0, 9.0]) - 3.0).abs() < f64::EPSILON);
-    }
 
     #[test]
     fn a_file_made_longer_than_what_came_counts_for_what_came() {

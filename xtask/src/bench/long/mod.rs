@@ -17,14 +17,20 @@ use tempfile::TempDir;
 use towline_testkit::link::{Link, LinkOptions};
 
 use self::measure::{Entry, Meter};
-use self::peers::{BareTcp, Get};
+use self::peers::BareTcp;
 use super::contestant::Contestant;
+use super::get::{Congestion, Get, Manner, Protection};
 use super::peers::{Aria2, Curl, Rsync, Sftp};
 use super::road::Road;
 use super::{Bench, SETTLE, system};
 use crate::debian;
 
-/// Everybody but towline on the sockets it is meant for is stopped after this time.
+/// As towline is used where nobody sets anything: over TLS, and its server chooses the congestion control.
+const TLS: &str = "towline over TLS";
+const PLAIN: &str = "towline, plain";
+const SYSTEM: &str = "towline over TLS, --congestion system (cubic)";
+
+/// Everybody but towline with the congestion control of its choice is stopped after this time.
 const CUT_AFTER: Duration = Duration::from_secs(20);
 
 /// How many times as long as at the link's rate the whole file may take.
@@ -94,10 +100,10 @@ fn measure_over(distance: &Distance, bench: &Bench, source: &Path) -> Result<()>
         rounds: bench.rounds,
         interruption: bench.interruption.clone(),
     };
-    let mut entries = entries(distance, &bench, &link, source)?;
-    let results = measure::interleaved(&mut entries, &bench, &link)?;
+    let mut entries = entries(distance, &bench, source)?;
+    let results = measure::interleaved(&mut entries, &bench, link.near())?;
     println!(
-        "\nnative protocol, plain, one file of {} MiB over {} Mbit/s, {} ms RTT, {} % loss, not synced\n{}",
+        "\nnative protocol, one file of {} MiB over {} Mbit/s, {} ms RTT, {} % loss, not synced\n{}",
         bench.file_bytes >> 20,
         distance.rate_mbit_per_s,
         distance.rtt_ms,
@@ -105,17 +111,12 @@ fn measure_over(distance: &Distance, bench: &Bench, source: &Path) -> Result<()>
         system::machine(bench.scratch.path())
     );
     print!("{}", report::render(&results, distance.rate_bytes_per_s()));
-    print!("{}", report::verdict(&results, distance, Get::BBR));
+    print!("{}", report::verdict(&results, distance, TLS));
     println!("the link itself, over all rounds: {:?}", link.statistics().to_near);
     Ok(())
 }
 
-fn entries(
-    distance: &Distance,
-    bench: &Bench,
-    link: &Arc<Link>,
-    source: &Path,
-) -> Result<Vec<Entry>> {
+fn entries(distance: &Distance, bench: &Bench, source: &Path) -> Result<Vec<Entry>> {
     let file_bits = Duration::from_secs(8 * bench.file_bytes);
     let ideal = file_bits.div_f64(f64::from(distance.rate_mbit_per_s) * 1e6);
     let stopped = |contestant: Box<dyn Contestant>| Entry {
@@ -123,15 +124,19 @@ fn entries(
         cut_after: CUT_AFTER,
         meter: Meter::Files,
     };
+    let towline = |name, manner| -> Result<Box<dyn Contestant>> {
+        Ok(Box::new(Get::new(bench, source, name, manner)?))
+    };
+    let patient =
+        |contestant| Entry { contestant, cut_after: ideal.mul_f64(PATIENCE), meter: Meter::Files };
+    let plain = Manner { protection: Protection::Plain, ..Manner::default() };
+    let system = Manner { congestion: Congestion::System, ..Manner::default() };
     let curl = Curl::from_nginx(bench, source)?;
     let aria2 = Aria2::beside(&curl, bench, source);
     Ok(vec![
-        Entry {
-            contestant: Box::new(Get::new(bench, link, source, Get::BBR)?),
-            cut_after: ideal.mul_f64(PATIENCE),
-            meter: Meter::Files,
-        },
-        stopped(Box::new(Get::new(bench, link, source, Get::CUBIC)?)),
+        patient(towline(TLS, Manner::default())?),
+        patient(towline(PLAIN, plain)?),
+        stopped(towline(SYSTEM, system)?),
         stopped(Box::new(aria2)),
         stopped(Box::new(curl)),
         stopped(Box::new(Rsync::start(bench, source)?)),

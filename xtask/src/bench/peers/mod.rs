@@ -2,6 +2,8 @@
 
 #[cfg(target_os = "linux")]
 mod aria2;
+mod certificate;
+mod nginx;
 mod rsync;
 mod sftp;
 mod web;
@@ -19,6 +21,8 @@ use crate::{debian, workspace_root};
 
 #[cfg(target_os = "linux")]
 pub(super) use self::aria2::Aria2;
+pub(super) use self::certificate::Certificate;
+pub(super) use self::nginx::Nginx;
 pub(super) use self::rsync::Rsync;
 pub(super) use self::sftp::Sftp;
 pub(super) use self::web::Curl;
@@ -27,6 +31,7 @@ pub(super) use self::web::Curl;
 const PACKAGES: &[(&str, &str)] = &[
     ("nginx", "nginx-light"),
     ("caddy", "caddy"),
+    ("openssl", "openssl"),
     ("curl", "curl"),
     ("rsync", "rsync"),
     ("sftp", "openssh-client"),
@@ -85,7 +90,8 @@ impl Contestant for PythonPair {
     }
 }
 
-fn script(name: &str) -> Command {
+/// A program of those in Python, by its file name.
+pub(super) fn script(name: &str) -> Command {
     let mut command = Command::new("python3");
     command.arg(workspace_root().join("tests/peers").join(name));
     command

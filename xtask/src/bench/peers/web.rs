@@ -1,12 +1,13 @@
 //! curl, from web servers that send files well.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Result;
 
-use super::name_of;
+use super::{Certificate, Nginx, name_of};
 use crate::bench::Bench;
 use crate::bench::contestant::{Contestant, Durability, then_synced, verify_and_remove};
 use crate::bench::road::Road;
@@ -16,9 +17,11 @@ use crate::bench::server::{Server, free_port};
 pub(in crate::bench) struct Curl {
     name: &'static str,
     durability: Durability,
-    _server: Server,
+    _servers: Vec<Server>,
     road: Road,
     url: String,
+    /// How it is told to verify the server.
+    options: Vec<OsString>,
     source: PathBuf,
     target: PathBuf,
 }
@@ -26,31 +29,37 @@ pub(in crate::bench) struct Curl {
 impl Curl {
     pub(in crate::bench) const NGINX: &str = "curl from nginx";
     pub(in crate::bench) const NGINX_SYNCED: &str = "curl from nginx, then sync -f";
+    pub(in crate::bench) const NGINX_TLS: &str = "curl from nginx, TLS 1.3";
+    pub(in crate::bench) const NGINX_TLS_AES_128: &str = "curl from nginx, TLS 1.3, AES-128";
     pub(in crate::bench) const CADDY: &str = "curl from caddy";
 
-    /// nginx with sendfile and no log, in one process, so that ending it leaves no worker behind.
+    /// From nginx, without encryption.
     pub(in crate::bench) fn from_nginx(bench: &Bench, source: &Path) -> Result<Self> {
-        let (port, root) = (free_port()?, root_of(source).display());
-        let folder = bench.scratch.path().join(format!("nginx-{port}"));
-        fs::create_dir(&folder)?;
-        let config = folder.join("nginx.conf");
-        fs::write(
-            &config,
-            format!(
-                "daemon off; master_process off; user root; pid {0}/pid; error_log {0}/error.log;
-                 events {{ worker_connections 1024; }}
-                 http {{
-                     access_log off; sendfile on; tcp_nopush on;
-                     server {{ listen {1}:{port}; root {root}; }}
-                 }}",
-                folder.display(),
-                bench.road.address()
-            ),
-        )?;
-        let mut command = bench.road.at_server("nginx");
-        command.arg("-c").arg(&config).arg("-p").arg(&folder);
-        let server = Server::start(&mut command, port, &folder.join("log"), &bench.interruption)?;
-        Ok(Self::new(bench, Self::NGINX, server, port, source))
+        let nginx = Nginx::start(bench, source, 1, None)?;
+        let port = nginx.port();
+        Ok(Self::new(bench, Self::NGINX, nginx.into_servers(), port, source))
+    }
+
+    /// From nginx over TLS 1.3, with the cipher suite that both choose by themselves.
+    pub(in crate::bench) fn from_nginx_over_tls(
+        bench: &Bench,
+        source: &Path,
+        certificate: &Certificate,
+    ) -> Result<Self> {
+        let nginx = Nginx::start(bench, source, 1, Some(certificate))?;
+        let port = nginx.port();
+        let mut curl = Self::new(bench, Self::NGINX_TLS, nginx.into_servers(), port, source);
+        curl.url.replace_range(.."http".len(), "https");
+        curl.options = vec!["--tlsv1.3".into(), "--cacert".into()];
+        curl.options.push(certificate.certificate().into());
+        Ok(curl)
+    }
+
+    /// The same with the cipher suite that towline prefers.
+    pub(in crate::bench) fn with_aes_128(self) -> Self {
+        let mut options = self.options;
+        options.extend(["--tls13-ciphers".into(), "TLS_AES_128_GCM_SHA256".into()]);
+        Self { name: Self::NGINX_TLS_AES_128, options, ..self }
     }
 
     /// The same, durable when it ends.
@@ -67,9 +76,9 @@ impl Curl {
         let listen = format!("{}:{port}", bench.road.address());
         let mut command = bench.road.at_server("caddy");
         command.args(["file-server", "--listen", &listen, "--root"]);
-        command.arg(root_of(source)).env("HOME", &folder);
+        command.arg(source.parent().unwrap_or(Path::new("/"))).env("HOME", &folder);
         let server = Server::start(&mut command, port, &folder.join("log"), &bench.interruption)?;
-        Ok(Self::new(bench, Self::CADDY, server, port, source))
+        Ok(Self::new(bench, Self::CADDY, vec![server], port, source))
     }
 
     /// What it fetches.
@@ -78,11 +87,18 @@ impl Curl {
         &self.url
     }
 
-    fn new(bench: &Bench, name: &'static str, server: Server, port: u16, source: &Path) -> Self {
+    fn new(
+        bench: &Bench,
+        name: &'static str,
+        servers: Vec<Server>,
+        port: u16,
+        source: &Path,
+    ) -> Self {
         let url = format!("http://{}:{port}/{}", bench.road.address(), name_of(source));
         let target = bench.scratch.path().join(format!("curled-{port}"));
         let (durability, road) = (Durability::NotSynced, bench.road.clone());
-        Self { name, durability, _server: server, road, url, source: source.into(), target }
+        let (options, source) = (Vec::new(), source.into());
+        Self { name, durability, _servers: servers, road, url, options, source, target }
     }
 }
 
@@ -93,7 +109,8 @@ impl Contestant for Curl {
 
     fn command(&self) -> Command {
         let mut command = self.road.at_client("curl");
-        command.args(["--silent", "--fail", "--output"]).arg(&self.target).arg(&self.url);
+        command.args(["--silent", "--fail"]).args(&self.options);
+        command.arg("--output").arg(&self.target).arg(&self.url);
         match self.durability {
             Durability::Durable => then_synced(&command, &self.target),
             Durability::NotSynced => command,
@@ -103,8 +120,4 @@ impl Contestant for Curl {
     fn conclude(&mut self) -> Result<()> {
         verify_and_remove(&self.target, &self.source)
     }
-}
-
-fn root_of(source: &Path) -> &Path {
-    source.parent().unwrap_or(Path::new("/"))
 }
