@@ -28,6 +28,7 @@ impl Monitor for Log {
             Event::Connecting { address, attempt } => {
                 tracing::info!("{name}: connecting to {address}, attempt {attempt}");
             }
+            Event::Connections { count } => tracing::info!("{name}: connections: {count}"),
             Event::Connected { peer } => tracing::info!("{name}: connected to {peer}"),
             Event::Started { size, md5 } => {
                 *progress = (0, Milestones::new(*size));
@@ -35,7 +36,7 @@ impl Monitor for Log {
                 tracing::info!("{name}: {size} bytes follow{md5}");
             }
             Event::Damaged { bytes } => tracing::warn!("{name}: {bytes} bytes came damaged"),
-            Event::Received { bytes } | Event::Kept { bytes } => {
+            Event::Received { bytes } | Event::Holes { bytes } | Event::Kept { bytes } => {
                 let (received, milestones) = &mut *progress;
                 *received += bytes;
                 if let Some(percent) = milestones.reached(*received) {

@@ -78,7 +78,9 @@ pub(super) struct Transfer<'a> {
     workers_begun: u32,
     /// Connected, and without a run to fetch.
     idle: BTreeSet<WorkerId>,
+    connected: BTreeSet<WorkerId>,
     told_bytes: u64,
+    told_hole_bytes: u64,
     growth: Growth,
 }
 
@@ -108,6 +110,7 @@ impl<'a> Transfer<'a> {
             geometry: info.geometry,
             file: Arc::clone(staged.file()),
             received_bytes: AtomicU64::new(0),
+            hole_bytes: AtomicU64::new(0),
             limit: SharedThrottle::new(options.rate_bytes_per_s),
         });
         let wanted = match options.connections {
@@ -130,7 +133,9 @@ impl<'a> Transfer<'a> {
             workers: BTreeMap::new(),
             workers_begun: 0,
             idle: BTreeSet::new(),
+            connected: BTreeSet::new(),
             told_bytes: 0,
+            told_hole_bytes: 0,
             growth: Growth::new(connections_max),
         })
     }
@@ -183,7 +188,6 @@ impl<'a> Transfer<'a> {
                 }
             }
         }
-        self.tell_progress();
         let verified = std::mem::take(&mut self.verified);
         Ok(Ending::Complete(verified.into_values().collect()))
     }
@@ -234,6 +238,8 @@ impl<'a> Transfer<'a> {
     fn take_note(&mut self, id: WorkerId, report: Report) -> Result<Option<Ending>, Failure> {
         match report {
             Report::Ready => {
+                self.connected.insert(id);
+                self.tell_connections();
                 for _ in 0..RUNS_AHEAD {
                     self.supply(id);
                 }
@@ -247,6 +253,9 @@ impl<'a> Transfer<'a> {
             Report::Lost { error, wait } => {
                 self.plan.lost(id);
                 self.idle.remove(&id);
+                if self.connected.remove(&id) {
+                    self.tell_connections();
+                }
                 self.tally.lost_connections += 1;
                 let attempt = self.tally.lost_connections;
                 if let Some(wait) = wait {
@@ -322,6 +331,10 @@ impl<'a> Transfer<'a> {
         }
     }
 
+    fn tell_connections(&self) {
+        self.monitor.on_event(&Event::Connections { count: self.connected.len() });
+    }
+
     fn tell_progress(&mut self) {
         let received = self.received();
         let bytes = received - self.told_bytes;
@@ -330,6 +343,18 @@ impl<'a> Transfer<'a> {
             self.monitor.on_event(&Event::Received { bytes });
         }
         self.told_bytes = received;
+        let holes = self.job.hole_bytes.load(Ordering::Relaxed);
+        if holes > self.told_hole_bytes {
+            self.monitor.on_event(&Event::Holes { bytes: holes - self.told_hole_bytes });
+        }
+        self.told_hole_bytes = holes;
+    }
+}
+
+/// However it ends, also by Ctrl-C: what has come is told.
+impl Drop for Transfer<'_> {
+    fn drop(&mut self) {
+        self.tell_progress();
     }
 }
 

@@ -16,3 +16,4 @@ mod mounted;
 mod power;
 mod sizes;
 mod support;
+mod terminal;
