@@ -154,6 +154,11 @@ impl Plan {
         }
     }
 
+    /// Whether a piece is set aside.
+    pub fn is_reserved(&self, piece: u32) -> bool {
+        self.state(piece) == Some(Piece::Reserved)
+    }
+
     /// A piece that was set aside has to be fetched after all.
     pub fn release(&mut self, piece: u32) {
         if self.state(piece) == Some(Piece::Reserved) {

@@ -57,7 +57,7 @@ const TRIAL: Duration = Duration::from_millis(300);
 pub(super) enum Ending {
     /// Every piece is there; their hashes in order.
     Complete(Vec<PieceHash>),
-    /// The source is another version now; what was verified of the old one.
+    /// The source is another version now; what was verified of the old one, and what was not looked at yet.
     Changed(BTreeMap<u32, PieceHash>),
 }
 
@@ -70,6 +70,8 @@ pub(super) struct Transfer<'a> {
     plan: Plan,
     began: Instant,
     verified: BTreeMap<u32, PieceHash>,
+    /// What an earlier attempt left; being looked at as long as the plan has it set aside.
+    candidates: Arc<BTreeMap<u32, PieceHash>>,
     damages: HashMap<u32, u32>,
     journal: File,
     sync_ahead: SyncAhead,
@@ -99,9 +101,12 @@ impl<'a> Transfer<'a> {
         info: &Info,
         staged: &'a Staged,
         journal: File,
+        candidates: BTreeMap<u32, PieceHash>,
         monitor: &'a dyn Monitor,
         tally: &'a mut Tally,
     ) -> Result<Self, StageError> {
+        // What an attempt before this one kept is kept again, or not.
+        tally.kept_bytes = 0;
         let size = info.geometry.file_bytes();
         staged.file().set_len(size).map_err(|source| staged.write_failed(source))?;
         let job = Arc::new(Job {
@@ -127,6 +132,7 @@ impl<'a> Transfer<'a> {
             staged,
             began: Instant::now(),
             verified: BTreeMap::new(),
+            candidates: Arc::new(candidates),
             damages: HashMap::new(),
             journal,
             sync_ahead: SyncAhead::new(staged.syncer(), options.durability),
@@ -140,30 +146,21 @@ impl<'a> Transfer<'a> {
         })
     }
 
-    /// Fetches what is missing. `candidates` are read and hashed again meanwhile.
-    pub(super) async fn run(
-        mut self,
-        session: Session,
-        candidates: BTreeMap<u32, PieceHash>,
-    ) -> Result<Ending, Failure> {
+    /// Fetches what is missing. The candidates are read and hashed again meanwhile.
+    pub(super) async fn run(mut self, session: Session) -> Result<Ending, Failure> {
         // Dropped with this future: every worker ends with it.
         let mut tasks = JoinSet::new();
-        let ending = self.lead(session, candidates, &mut tasks).await;
+        let ending = self.lead(session, &mut tasks).await;
         // Nobody writes to the file any more, whatever becomes of it.
         tasks.shutdown().await;
         ending
     }
 
-    async fn lead(
-        &mut self,
-        session: Session,
-        candidates: BTreeMap<u32, PieceHash>,
-        tasks: &mut JoinSet<()>,
-    ) -> Result<Ending, Failure> {
+    async fn lead(&mut self, session: Session, tasks: &mut JoinSet<()>) -> Result<Ending, Failure> {
         let (sender, mut reports) = mpsc::channel(REPORTS_MAX);
         self.plan.set_round_trip(session.round_trip());
-        self.plan.reserve(candidates.keys().copied());
-        self.look_at_kept(candidates, sender.clone());
+        self.plan.reserve(self.candidates.keys().copied());
+        self.look_at_kept(sender.clone());
         let at_once = self.growth.at_once(self.job.options.connections, session.round_trip());
         self.add_worker(Some(session), tasks, &sender);
         while at_once > self.workers.len() {
@@ -201,14 +198,11 @@ impl<'a> Transfer<'a> {
     }
 
     /// Reads what an earlier attempt left, in a thread of its own.
-    fn look_at_kept(
-        &self,
-        candidates: BTreeMap<u32, PieceHash>,
-        reports: mpsc::Sender<(WorkerId, Report)>,
-    ) {
+    fn look_at_kept(&self, reports: mpsc::Sender<(WorkerId, Report)>) {
+        let candidates = Arc::clone(&self.candidates);
         let (file, geometry): (_, Geometry) = (Arc::clone(&self.job.file), self.job.geometry);
         spawn_blocking(move || {
-            for (index, hash) in candidates {
+            for (&index, &hash) in &*candidates {
                 let report = match hash_piece(&file, geometry, index) {
                     Ok(Some(kept)) if kept == hash => Report::Arrived { index, hash },
                     // Not what the journal says, or not to be read: it is fetched.
@@ -248,7 +242,7 @@ impl<'a> Transfer<'a> {
             Report::Arrived { index, hash } => self.arrived(id, index, hash)?,
             Report::Damaged { index } => self.damaged(id, index)?,
             Report::Lost { error, .. } if error.is_changed() => {
-                return Ok(Some(Ending::Changed(std::mem::take(&mut self.verified))));
+                return Ok(Some(Ending::Changed(self.known_of_old())));
             }
             Report::Lost { error, wait } => {
                 self.plan.lost(id);
@@ -273,6 +267,14 @@ impl<'a> Transfer<'a> {
             Report::WriteFailed(source) => return Err(self.staged.write_failed(source).into()),
         }
         Ok(None)
+    }
+
+    /// What may be equal in the next version: all that is here, looked at or not.
+    fn known_of_old(&mut self) -> BTreeMap<u32, PieceHash> {
+        let mut known = std::mem::take(&mut self.verified);
+        let unseen = self.candidates.iter().filter(|(index, _)| self.plan.is_reserved(**index));
+        known.extend(unseen);
+        known
     }
 
     fn arrived(&mut self, id: WorkerId, index: u32, hash: PieceHash) -> Result<(), Failure> {
