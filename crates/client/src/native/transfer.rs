@@ -69,7 +69,8 @@ pub(super) struct Transfer<'a> {
     staged: &'a Staged,
     plan: Plan,
     began: Instant,
-    verified: BTreeMap<u32, PieceHash>,
+    /// One place per piece, filled where the plan has the piece: a map would take twice the memory.
+    hashes: Vec<PieceHash>,
     /// What an earlier attempt left; being looked at as long as the plan has it set aside.
     candidates: Arc<BTreeMap<u32, PieceHash>>,
     damages: HashMap<u32, u32>,
@@ -131,7 +132,7 @@ impl<'a> Transfer<'a> {
             tally,
             staged,
             began: Instant::now(),
-            verified: BTreeMap::new(),
+            hashes: vec![PieceHash([0; _]); info.geometry.count() as usize],
             candidates: Arc::new(candidates),
             damages: HashMap::new(),
             journal,
@@ -185,8 +186,7 @@ impl<'a> Transfer<'a> {
                 }
             }
         }
-        let verified = std::mem::take(&mut self.verified);
-        Ok(Ending::Complete(verified.into_values().collect()))
+        Ok(Ending::Complete(std::mem::take(&mut self.hashes)))
     }
 
     fn now(&self) -> Duration {
@@ -270,18 +270,18 @@ impl<'a> Transfer<'a> {
     }
 
     /// What may be equal in the next version: all that is here, looked at or not.
-    fn known_of_old(&mut self) -> BTreeMap<u32, PieceHash> {
-        let mut known = std::mem::take(&mut self.verified);
-        let unseen = self.candidates.iter().filter(|(index, _)| self.plan.is_reserved(**index));
-        known.extend(unseen);
-        known
+    fn known_of_old(&self) -> BTreeMap<u32, PieceHash> {
+        let (plan, hashes) = (&self.plan, self.hashes.iter().copied());
+        let verified = (0..).zip(hashes).filter(|(index, _)| plan.is_there(*index));
+        let candidates = self.candidates.iter().map(|(&index, &hash)| (index, hash));
+        verified.chain(candidates.filter(|(index, _)| plan.is_reserved(*index))).collect()
     }
 
     fn arrived(&mut self, id: WorkerId, index: u32, hash: PieceHash) -> Result<(), Failure> {
         if self.plan.arrived(id, index, self.now()) == Arrival::Duplicate {
             return Ok(());
         }
-        self.verified.insert(index, hash);
+        self.hashes[index as usize] = hash;
         if id == KEEPER {
             let bytes = self.job.geometry.bytes_of(index..index + 1);
             self.tally.kept_bytes += bytes;
