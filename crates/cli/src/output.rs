@@ -38,6 +38,35 @@ pub(crate) fn rate(bytes: u64, elapsed: Duration) -> impl Display {
     format!("{}/s", BinaryBytes(bytes_per_s))
 }
 
+/// `430 of 1024 MiB`: short, both in the unit that suits the whole.
+pub(crate) fn part(bytes: u64, whole_bytes: u64) -> impl Display {
+    let (unit_bytes, unit) = short_unit(whole_bytes);
+    format!("{} of {} {unit}", bytes / unit_bytes, whole_bytes / unit_bytes)
+}
+
+/// `812 MiB`: short, without a fraction.
+pub(crate) fn short_size(bytes: u64) -> impl Display {
+    let (unit_bytes, unit) = short_unit(bytes);
+    format!("{} {unit}", bytes / unit_bytes)
+}
+
+/// `90 s`, `12 min`, `47 h`, `9 d`: short, without a fraction, never too little.
+pub(crate) fn short_time(time: Duration) -> impl Display {
+    let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7_200 => format!("{} min", seconds.div_ceil(60)),
+        7_200..172_800 => format!("{} h", seconds.div_ceil(3_600)),
+        _ => format!("{} d", seconds.div_ceil(86_400)),
+    }
+}
+
+/// The largest unit of which there are ten.
+fn short_unit(bytes: u64) -> (u64, &'static str) {
+    let units = [(1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    units.into_iter().find(|(unit_bytes, _)| bytes >= 10 * unit_bytes).unwrap_or((1, "B"))
+}
+
 /// `1.23 s`.
 pub(crate) fn seconds(elapsed: Duration) -> impl Display {
     format!("{:.2} s", elapsed.as_secs_f64())

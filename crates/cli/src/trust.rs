@@ -87,9 +87,9 @@ impl fmt::Display for Described<'_> {
 }
 
 /// News of a server, as a message.
-pub(crate) struct Told<'a>(pub(crate) &'a News);
+pub(crate) struct Announcement<'a>(pub(crate) &'a News);
 
-impl Told<'_> {
+impl Announcement<'_> {
     /// Whether a person must hear of it, who asked for nothing but errors.
     pub(crate) fn is_grave(&self) -> bool {
         let News { way, is_demanded, kept, .. } = self.0;
@@ -100,7 +100,7 @@ impl Told<'_> {
     }
 }
 
-impl fmt::Display for Told<'_> {
+impl fmt::Display for Announcement<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let News { place, way, is_demanded, kept } = self.0;
         let compare = match way {

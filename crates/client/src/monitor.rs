@@ -37,8 +37,18 @@ pub enum Event<'a> {
         /// MD5, where the server declares it.
         md5: Option<Md5Digest>,
     },
+    /// The number of connections in use is another now.
+    Connections {
+        /// How many there are.
+        count: usize,
+    },
     /// Bytes arrived.
     Received {
+        /// How many, since the last such event.
+        bytes: u64,
+    },
+    /// Zeros arrived as the lengths of holes.
+    Holes {
         /// How many, since the last such event.
         bytes: u64,
     },

@@ -154,6 +154,11 @@ impl Plan {
         }
     }
 
+    /// Whether a piece is set aside.
+    pub fn is_reserved(&self, piece: u32) -> bool {
+        self.state(piece) == Some(Piece::Reserved)
+    }
+
     /// A piece that was set aside has to be fetched after all.
     pub fn release(&mut self, piece: u32) {
         if self.state(piece) == Some(Piece::Reserved) {
@@ -294,10 +299,11 @@ impl Worker {
         now.saturating_sub(self.last_progress)
     }
 
-    /// How long until it brings a piece with `ahead` others before it, as far as can be told.
+    /// How long until it brings a piece with `ahead` others before it, as far as can be told. That it stands still
+    /// counts once: all do now and then on a busy machine, and bring what they have at once afterwards.
     fn time_until(&self, ahead: usize, now: Duration) -> Duration {
-        let per_piece = self.time_per_piece.unwrap_or_default().max(self.waiting(now));
-        times(per_piece, ahead + 1)
+        let one = self.time_per_piece.unwrap_or_default();
+        times(one, ahead) + one.max(self.waiting(now))
     }
 
     /// How long until it would bring one piece more.
@@ -370,6 +376,17 @@ mod tests {
         assert_eq!(plan.take(B, at(1_000)), Some(0..1));
         assert_eq!(plan.arrived(B, 0, at(1_010)), Arrival::New);
         assert_eq!(plan.arrived(A, 0, at(1_020)), Arrival::Duplicate);
+    }
+
+    #[test]
+    fn a_moment_without_progress_counts_once_and_not_for_each_piece() {
+        let mut plan = Plan::new(16, TakeOver::Allowed);
+        assert_eq!(plan.take(A, at(0)), Some(0..4));
+        while let Some(run) = plan.take(B, at(10)) {
+            bring(&mut plan, B, run, at(10));
+        }
+        assert_eq!(plan.take(B, at(900)), None, "A may bring all of its pieces in a moment");
+        assert_eq!(plan.take(B, at(1_000)), Some(3..4));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinHandle, spawn_blocking};
 use towline_proto::digest::Md5Digest;
 use towline_proto::name::RemoteName;
 use towline_proto::piece::{Geometry, PieceHash};
@@ -26,6 +26,13 @@ pub(crate) struct PiecedFile {
     pub(crate) file: LocalFile,
     pub(crate) geometry: Geometry,
     hashes: Arc<PieceTable>,
+}
+
+/// A piece's hash, known or being computed, whether it is waited for or not.
+#[derive(Debug)]
+pub(crate) enum Hashing {
+    Known(PieceHash),
+    UnderWay(JoinHandle<io::Result<PieceHash>>),
 }
 
 impl Service {
@@ -69,10 +76,11 @@ impl PiecedFile {
         Ok(spawn_blocking(move || hashes.root()).await?)
     }
 
-    /// The hash of a piece, computed if need be. It is the version's only if the file is unchanged afterwards.
-    pub(crate) async fn hash(&self, index: u32) -> io::Result<PieceHash> {
+    /// Begins to hash a piece unless its hash is known. The hash is the version's only if the file is unchanged
+    /// afterwards.
+    pub(crate) fn hash(&self, index: u32) -> Hashing {
         if let Some(known) = self.hashes.known(index) {
-            return Ok(known);
+            return Hashing::Known(known);
         }
         let this = self.clone();
         let compute = move || {
@@ -83,12 +91,22 @@ impl PiecedFile {
             }
             Ok(hash)
         };
-        spawn_blocking(compute).await?
+        Hashing::UnderWay(spawn_blocking(compute))
     }
 
     /// Has what was learned remembered, without waiting for it.
     pub(crate) fn save_hashes(&self) {
         let hashes = Arc::clone(&self.hashes);
         spawn_blocking(move || hashes.save());
+    }
+}
+
+impl Hashing {
+    /// The hash, once it is there.
+    pub(crate) async fn ended(self) -> io::Result<PieceHash> {
+        match self {
+            Self::Known(hash) => Ok(hash),
+            Self::UnderWay(computing) => computing.await?,
+        }
     }
 }

@@ -14,6 +14,8 @@ const PURE: &[&str] = &[
     "crates/client/src/plan.rs",
     "crates/client/src/journal.rs",
     "crates/client/src/diff.rs",
+    "crates/cli/src/progress/line.rs",
+    "crates/cli/src/progress/state.rs",
 ];
 
 const CLOCKS: &[&[&str]] = &[

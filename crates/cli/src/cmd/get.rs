@@ -4,7 +4,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use serde_json::json;
 use towline_client::native::{self, Busy, Connections, Downloaded, Options, Tally};
 use towline_client::retry::Backoff;
@@ -14,7 +14,7 @@ use tracing::level_filters::LevelFilter;
 
 use super::block_on;
 use crate::args::{LogDirArgs, OutputArgs};
-use crate::exit::{Exit, Failure};
+use crate::exit::Failure;
 use crate::logging::{self, LogOptions};
 use crate::signals::Endings;
 use crate::trust::{TRUST, TrustArgs};
@@ -125,13 +125,14 @@ impl Args {
 /// Fetches the file unless a signal comes first; what has arrived is kept.
 async fn fetch(output: &OutputArgs, options: Options) -> Result<Downloaded, Failure> {
     let mut endings = Endings::catch().context("cannot catch signals")?;
-    let watchers = progress::watchers(output, &options.name.to_string());
+    let how_far = progress::HowFar::default();
+    let mut watchers = progress::watchers(output, &options.name.to_string());
+    watchers.push(Box::new(how_far.clone()));
     tokio::select! {
-        result = native::download(&options, &watchers) => result.map_err(Failure::from),
-        _ = endings.next() => {
-            let advice = "interrupted; run the same command again to go on from here";
-            Err(Failure::new(Exit::Interrupted, anyhow!(advice)))
+        result = native::download(&options, &watchers) => {
+            result.map_err(|error| how_far.add_to(error.into()))
         }
+        _ = endings.next() => Err(how_far.interrupted()),
     }
 }
 

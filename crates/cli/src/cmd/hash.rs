@@ -100,8 +100,7 @@ fn bar(args: &Args, total_bytes: u64) -> ProgressBar {
     if args.quiet || args.json {
         return ProgressBar::hidden();
     }
-    // It hides itself where standard error is no terminal.
-    ProgressBar::new(total_bytes).with_style(progress::transfer_style()).with_message("hashing")
+    progress::hashing_bar(total_bytes)
 }
 
 /// Hashes on every core, and hands the outcomes on in the order of the jobs.

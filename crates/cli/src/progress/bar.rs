@@ -1,68 +1,64 @@
 //! A bar on a terminal.
 
-use std::time::Duration;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::style::ProgressTracker;
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use towline_client::monitor::{Event, Monitor};
 
+use super::line::{line, shortened};
+use super::state::Progress;
+use super::terminal;
 use crate::output;
-use crate::trust::Told;
+use crate::trust::Announcement;
 
-/// How often the rate and the spinner are redrawn while nothing arrives.
+/// How often the line is redrawn.
 const TICK: Duration = Duration::from_millis(200);
 
-/// Shows bytes moved, rate and time left; messages scroll above it.
+/// Shows how far a transfer is on the last line; messages scroll above it.
 pub(crate) struct Bar {
     bar: ProgressBar,
+    shown: Shown,
+}
+
+/// What is shown, shared with whoever draws it.
+#[derive(Clone)]
+struct Shown(Arc<Mutex<State>>);
+
+struct State {
+    name: String,
+    /// What is waited for, while nothing can come.
+    awaited: Option<String>,
+    progress: Progress,
 }
 
 impl Bar {
     /// A bar for a transfer of `name`, which is safe to print.
     pub(crate) fn new(name: &str) -> Self {
-        let bar =
-            ProgressBar::no_length().with_style(waiting_style()).with_message(name.to_owned());
+        let awaited = Some("preparing".to_owned());
+        let state = State { name: name.to_owned(), awaited, progress: Progress::default() };
+        let shown = Shown(Arc::new(Mutex::new(state)));
+        let style = style("{line}").with_key("line", shown.clone());
+        let bar = ProgressBar::with_draw_target(None, terminal::draw_target()).with_style(style);
         bar.enable_steady_tick(TICK);
-        Self { bar }
+        Self { bar, shown }
     }
 
-    fn say(&self, text: impl std::fmt::Display) {
+    fn say(&self, text: impl fmt::Display) {
         self.bar.suspend(|| output::message(text));
     }
 }
 
 impl Monitor for Bar {
     fn on_event(&self, event: &Event<'_>) {
+        self.shown.lock().note(event, Instant::now());
         match event {
-            Event::Connecting { address, attempt: 1 } => {
-                self.bar.set_prefix(format!("connecting to {address}"));
-            }
-            Event::Connecting { attempt, .. } => self.bar.set_prefix(format!("attempt {attempt}")),
-            Event::Connected { peer } => {
-                self.bar.set_prefix(format!("waiting for {peer} to answer"));
-            }
-            Event::Trusted { news } => self.say(Told(news)),
-            Event::Started { size, .. } => {
-                self.bar.set_style(transfer_style());
-                self.bar.set_length(*size);
-                self.bar.set_position(0);
-                self.bar.reset_eta();
-            }
-            Event::Received { bytes } => self.bar.inc(*bytes),
-            Event::Kept { bytes } => {
-                self.bar.inc(*bytes);
-                // What was here already says nothing about the rate.
-                self.bar.reset_eta();
-            }
-            Event::Damaged { bytes } => {
-                self.bar.set_position(self.bar.position().saturating_sub(*bytes));
-                self.say(format_args!(
-                    "{} came damaged and are fetched again",
-                    output::size(*bytes)
-                ));
-            }
+            Event::Trusted { news } => self.say(Announcement(news)),
+            Event::Damaged { bytes } => self
+                .say(format_args!("{} came damaged and are fetched again", output::size(*bytes))),
             Event::Retrying { error, wait, discarded_bytes, .. } => {
-                self.bar.set_style(waiting_style());
-                self.bar.set_prefix(format!("trying again in {wait:?}"));
                 self.say(super::lines::Retry {
                     error,
                     wait: *wait,
@@ -82,17 +78,68 @@ impl Drop for Bar {
     }
 }
 
-fn waiting_style() -> ProgressStyle {
-    style("{spinner} {msg}: {prefix}")
+impl State {
+    fn note(&mut self, event: &Event<'_>, now: Instant) {
+        self.progress.note(event, now);
+        match event {
+            Event::Connecting { address, attempt: 1 } => {
+                self.awaited = Some(format!("connecting to {address}"));
+            }
+            Event::Connecting { attempt, .. } => self.awaited = Some(format!("attempt {attempt}")),
+            Event::Connected { peer } => {
+                self.awaited = Some(format!("waiting for {peer} to answer"));
+            }
+            // Other connections go on without the one that was lost.
+            Event::Retrying { wait, .. } if self.progress.connections == 0 => {
+                self.awaited = Some(format!("trying again in {wait:?}"));
+            }
+            Event::Connections { count: 0 } | Event::Retrying { .. } => {}
+            Event::Started { .. }
+            | Event::Connections { .. }
+            | Event::Received { .. }
+            | Event::Kept { .. } => self.awaited = None,
+            _ => {}
+        }
+    }
+
+    fn line(&self, columns: usize, now: Instant) -> String {
+        let Self { name, awaited, progress } = self;
+        match awaited {
+            Some(awaited) => shortened(&format!("{name}: {awaited}"), columns),
+            None => line(name, progress.percent(), &progress.facts(now), columns),
+        }
+    }
 }
 
-/// The style of every bar that counts bytes.
-pub(crate) fn transfer_style() -> ProgressStyle {
-    style(
-        "{msg} {percent:>3} % [{wide_bar}] {binary_bytes} of {binary_total_bytes}, \
+impl Shown {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ProgressTracker for Shown {
+    fn clone_box(&self) -> Box<dyn ProgressTracker> {
+        Box::new(self.clone())
+    }
+
+    fn tick(&mut self, _: &ProgressState, _: Instant) {}
+
+    fn reset(&mut self, _: &ProgressState, _: Instant) {}
+
+    fn write(&self, _: &ProgressState, out: &mut dyn fmt::Write) {
+        // Where it cannot be drawn there is nothing to show.
+        let _ = out.write_str(&self.lock().line(terminal::columns(), Instant::now()));
+    }
+}
+
+/// A bar that counts bytes as they are hashed; nothing where standard error is no terminal.
+pub(crate) fn hashing_bar(total_bytes: u64) -> ProgressBar {
+    let style = style(
+        "hashing {percent:>3} % [{wide_bar}] {binary_bytes} of {binary_total_bytes}, \
          {binary_bytes_per_sec}, {eta} left",
-    )
-    .progress_chars("=> ")
+    );
+    ProgressBar::with_draw_target(Some(total_bytes), terminal::draw_target())
+        .with_style(style.progress_chars("=> "))
 }
 
 fn style(template: &'static str) -> ProgressStyle {

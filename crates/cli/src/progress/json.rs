@@ -7,6 +7,7 @@ use serde_json::json;
 use towline_client::monitor::{Event, Monitor};
 use towline_client::trust::Kept;
 
+use super::state::Progress;
 use crate::output;
 
 /// Shortest time between two `progress` events.
@@ -20,7 +21,10 @@ With --json, standard output has one JSON object per line, told apart by `event`
   trusted     server, by (`pin sha256:HEX` or `ca FILE`), kept (whether it is remembered);
               only where that is news
   started     size (bytes), md5 (as declared by a classic server, else null)
-  progress    bytes (arrived, or kept from before), size; at most five times a second
+  connections count (in use, when it changes; from get)
+  progress    bytes (here: arrived, in holes, or kept from before), size, bytes_per_s (of what
+              arrives) and seconds_left (both null while unknown), kept_bytes, repaired_bytes;
+              at most five times a second
   damaged     bytes; they are fetched again
   retrying    attempt, error, wait_s, discarded_bytes
   verified    md5
@@ -32,31 +36,46 @@ With --json, standard output has one JSON object per line, told apart by `event`
 /// Prints events as they happen.
 #[derive(Default)]
 pub(crate) struct Json {
-    progress: Mutex<Progress>,
+    told: Mutex<Told>,
 }
 
 #[derive(Default)]
-struct Progress {
-    bytes: u64,
-    size: u64,
-    told: Option<Instant>,
+struct Told {
+    progress: Progress,
+    at: Option<Instant>,
 }
 
 impl Json {
-    fn count(&self, bytes: u64) {
-        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
-        progress.bytes += bytes;
-        let is_due = progress.told.is_none_or(|told| told.elapsed() >= PROGRESS_INTERVAL);
-        if is_due || progress.bytes == progress.size {
-            progress.told = Some(Instant::now());
-            let Progress { bytes, size, .. } = *progress;
-            output::event(json!({"event": "progress", "bytes": bytes, "size": size}));
+    fn note(&self, event: &Event<'_>) {
+        let now = Instant::now();
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.progress.note(event, now);
+        let Told { progress, at } = &mut *told;
+        match event {
+            Event::Started { .. } => *at = None,
+            Event::Received { .. } | Event::Holes { .. } | Event::Kept { .. } => {
+                let is_due = at.is_none_or(|at| now.duration_since(at) >= PROGRESS_INTERVAL);
+                if is_due || progress.done_bytes() == progress.size {
+                    *at = Some(now);
+                    output::event(json!({
+                        "event": "progress",
+                        "bytes": progress.done_bytes(),
+                        "size": progress.size,
+                        "bytes_per_s": progress.bytes_per_s(now),
+                        "seconds_left": progress.time_left(now).map(|left| left.as_secs_f64()),
+                        "kept_bytes": progress.kept_bytes,
+                        "repaired_bytes": progress.repaired_bytes,
+                    }));
+                }
+            }
+            _ => {}
         }
     }
 }
 
 impl Monitor for Json {
     fn on_event(&self, event: &Event<'_>) {
+        self.note(event);
         let object = match event {
             Event::Connecting { address, attempt } => {
                 json!({"event": "connecting", "address": address.to_string(), "attempt": attempt})
@@ -69,12 +88,10 @@ impl Monitor for Json {
                 "kept": !matches!(news.kept, Kept::Not(_)),
             }),
             Event::Started { size, md5 } => {
-                let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
-                *progress = Progress { size: *size, ..Progress::default() };
                 let md5 = md5.map(|md5| md5.to_string());
                 json!({"event": "started", "size": size, "md5": md5})
             }
-            Event::Received { bytes } | Event::Kept { bytes } => return self.count(*bytes),
+            Event::Connections { count } => json!({"event": "connections", "count": count}),
             Event::Damaged { bytes } => json!({"event": "damaged", "bytes": bytes}),
             Event::Retrying { error, attempt, wait, discarded_bytes } => json!({
                 "event": "retrying",

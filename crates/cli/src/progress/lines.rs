@@ -7,60 +7,49 @@ use std::time::{Duration, Instant};
 use towline_client::monitor::{Event, Monitor};
 use towline_proto::milestones::Milestones;
 
+use super::state::Progress;
 use crate::output;
-use crate::trust::Told;
+use crate::trust::Announcement;
 
 /// Prints a line at every tenth of the way, and at everything that goes wrong.
 pub(crate) struct Lines {
     name: String,
-    progress: Mutex<Progress>,
+    told: Mutex<Told>,
 }
 
-/// How far a transfer is.
-struct Progress {
-    received_bytes: u64,
-    size: u64,
+/// How far a transfer is, and what of it was told.
+struct Told {
+    progress: Progress,
     milestones: Milestones,
-    began: Instant,
-}
-
-impl Progress {
-    fn of(size: u64) -> Self {
-        Self { received_bytes: 0, size, milestones: Milestones::new(size), began: Instant::now() }
-    }
 }
 
 impl Lines {
     /// Lines about a transfer of `name`, which is safe to print.
     pub(crate) fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), progress: Mutex::new(Progress::of(0)) }
+        let told = Told { progress: Progress::default(), milestones: Milestones::new(0) };
+        Self { name: name.to_owned(), told: Mutex::new(told) }
     }
 
-    fn count(&self, bytes: u64) {
-        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
-        progress.received_bytes += bytes;
-        let received_bytes = progress.received_bytes;
-        if let Some(percent) = progress.milestones.reached(received_bytes) {
-            output::message(format_args!(
-                "{}: {percent} % ({} of {}, {})",
-                self.name,
-                output::size(received_bytes),
-                output::size(progress.size),
-                output::rate(received_bytes, progress.began.elapsed()),
-            ));
+    fn note(&self, event: &Event<'_>) {
+        let now = Instant::now();
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let Told { progress, milestones } = &mut *told;
+        progress.note(event, now);
+        if let Event::Started { size, .. } = event {
+            *milestones = Milestones::new(*size);
+        }
+        if let Some(percent) = milestones.reached(progress.done_bytes()) {
+            let facts = progress.facts(now).join(", ");
+            output::message(format_args!("{}: {percent} % ({facts})", self.name));
         }
     }
 }
 
 impl Monitor for Lines {
     fn on_event(&self, event: &Event<'_>) {
+        self.note(event);
         match event {
-            Event::Trusted { news } => output::message(Told(news)),
-            Event::Started { size, .. } => {
-                let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
-                *progress = Progress::of(*size);
-            }
-            Event::Received { bytes } | Event::Kept { bytes } => self.count(*bytes),
+            Event::Trusted { news } => output::message(Announcement(news)),
             Event::Damaged { bytes } => {
                 let size = output::size(*bytes);
                 output::message(format_args!("{size} came damaged and are fetched again"));

@@ -7,7 +7,7 @@ use towline_client::trust::Kept;
 use towline_proto::milestones::Milestones;
 
 use super::lines::Retry;
-use crate::trust::Told;
+use crate::trust::Announcement;
 
 /// Logs connections, every tenth of the way, errors, and the checksum.
 pub(super) struct Log {
@@ -30,18 +30,19 @@ impl Monitor for Log {
             Event::Connecting { address, attempt } => {
                 tracing::info!("{name}: connecting to {address}, attempt {attempt}");
             }
+            Event::Connections { count } => tracing::info!("{name}: connections: {count}"),
             Event::Connected { peer } => tracing::info!("{name}: connected to {peer}"),
             Event::Trusted { news } if matches!(news.kept, Kept::New) => {
-                tracing::info!("{}", Told(news));
+                tracing::info!("{}", Announcement(news));
             }
-            Event::Trusted { news } => tracing::warn!("{}", Told(news)),
+            Event::Trusted { news } => tracing::warn!("{}", Announcement(news)),
             Event::Started { size, md5 } => {
                 *progress = (0, Milestones::new(*size));
                 let md5 = md5.map(|md5| format!(", MD5 {md5}")).unwrap_or_default();
                 tracing::info!("{name}: {size} bytes follow{md5}");
             }
             Event::Damaged { bytes } => tracing::warn!("{name}: {bytes} bytes came damaged"),
-            Event::Received { bytes } | Event::Kept { bytes } => {
+            Event::Received { bytes } | Event::Holes { bytes } | Event::Kept { bytes } => {
                 let (received, milestones) = &mut *progress;
                 *received += bytes;
                 if let Some(percent) = milestones.reached(*received) {

@@ -1,10 +1,14 @@
 //! What people, logs and programs see of a transfer: one watcher each.
 
 mod bar;
+mod how_far;
 mod json;
+mod line;
 mod lines;
 mod log;
 mod quiet;
+mod state;
+mod terminal;
 
 use std::io::IsTerminal;
 
@@ -15,7 +19,8 @@ use crate::args::OutputArgs;
 use crate::exit::Failure;
 use crate::output;
 
-pub(crate) use self::bar::{Bar, transfer_style};
+pub(crate) use self::bar::{Bar, hashing_bar};
+pub(crate) use self::how_far::HowFar;
 pub(crate) use self::json::EVENTS;
 
 /// The watchers of a transfer of `name`, as the user asked for them.

@@ -3,7 +3,7 @@
 use towline_client::monitor::{Event, Monitor};
 
 use crate::output;
-use crate::trust::Told;
+use crate::trust::Announcement;
 
 /// Prints what a person must hear.
 pub(super) struct Quiet;
@@ -11,7 +11,7 @@ pub(super) struct Quiet;
 impl Monitor for Quiet {
     fn on_event(&self, event: &Event<'_>) {
         if let Event::Trusted { news } = event {
-            let told = Told(news);
+            let told = Announcement(news);
             if told.is_grave() {
                 output::message(told);
             }

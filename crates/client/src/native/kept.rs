@@ -38,7 +38,7 @@ impl Kept {
         })
     }
 
-    /// Pieces of a version that the source has no more.
+    /// Pieces of a version that the source has no more, verified or only said to be there.
     pub(super) fn of_another_version(pieces: BTreeMap<u32, PieceHash>) -> Self {
         Self { version: None, pieces, journal_bytes: 0 }
     }

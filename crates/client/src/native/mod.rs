@@ -181,8 +181,9 @@ async fn fetch_into(
         let size = info.geometry.file_bytes();
         monitor.on_event(&Event::Started { size, md5: None });
         let journal = kept.open_journal(staged, &info, &candidates)?;
-        let transfer = Transfer::new(options, &info, staged, journal, monitor, &mut tally)?;
-        match transfer.run(session, candidates).await? {
+        let transfer =
+            Transfer::new(options, &info, staged, journal, candidates, monitor, &mut tally)?;
+        match transfer.run(session).await? {
             Ending::Complete(hashes) => {
                 let root = merge(info.geometry, &hashes).ok_or(Failure::Incomplete)?;
                 check_root(options, &info, root)?;

@@ -57,7 +57,7 @@ const TRIAL: Duration = Duration::from_millis(300);
 pub(super) enum Ending {
     /// Every piece is there; their hashes in order.
     Complete(Vec<PieceHash>),
-    /// The source is another version now; what was verified of the old one.
+    /// The source is another version now; what was verified of the old one, and what was not looked at yet.
     Changed(BTreeMap<u32, PieceHash>),
 }
 
@@ -69,7 +69,10 @@ pub(super) struct Transfer<'a> {
     staged: &'a Staged,
     plan: Plan,
     began: Instant,
-    verified: BTreeMap<u32, PieceHash>,
+    /// One place per piece, filled where the plan has the piece: a map would take twice the memory.
+    hashes: Vec<PieceHash>,
+    /// What an earlier attempt left; being looked at as long as the plan has it set aside.
+    candidates: Arc<BTreeMap<u32, PieceHash>>,
     damages: HashMap<u32, u32>,
     journal: File,
     sync_ahead: SyncAhead,
@@ -78,7 +81,9 @@ pub(super) struct Transfer<'a> {
     workers_begun: u32,
     /// Connected, and without a run to fetch.
     idle: BTreeSet<WorkerId>,
+    connected: BTreeSet<WorkerId>,
     told_bytes: u64,
+    told_hole_bytes: u64,
     growth: Growth,
 }
 
@@ -97,9 +102,12 @@ impl<'a> Transfer<'a> {
         info: &Info,
         staged: &'a Staged,
         journal: File,
+        candidates: BTreeMap<u32, PieceHash>,
         monitor: &'a dyn Monitor,
         tally: &'a mut Tally,
     ) -> Result<Self, StageError> {
+        // What an attempt before this one kept is kept again, or not.
+        tally.kept_bytes = 0;
         let size = info.geometry.file_bytes();
         staged.file().set_len(size).map_err(|source| staged.write_failed(source))?;
         let job = Arc::new(Job {
@@ -108,6 +116,7 @@ impl<'a> Transfer<'a> {
             geometry: info.geometry,
             file: Arc::clone(staged.file()),
             received_bytes: AtomicU64::new(0),
+            hole_bytes: AtomicU64::new(0),
             limit: SharedThrottle::new(options.rate_bytes_per_s),
         });
         let wanted = match options.connections {
@@ -123,42 +132,36 @@ impl<'a> Transfer<'a> {
             tally,
             staged,
             began: Instant::now(),
-            verified: BTreeMap::new(),
+            hashes: vec![PieceHash([0; _]); info.geometry.count() as usize],
+            candidates: Arc::new(candidates),
             damages: HashMap::new(),
             journal,
             sync_ahead: SyncAhead::new(staged.syncer(), options.durability),
             workers: BTreeMap::new(),
             workers_begun: 0,
             idle: BTreeSet::new(),
+            connected: BTreeSet::new(),
             told_bytes: 0,
+            told_hole_bytes: 0,
             growth: Growth::new(connections_max),
         })
     }
 
-    /// Fetches what is missing. `candidates` are read and hashed again meanwhile.
-    pub(super) async fn run(
-        mut self,
-        session: Session,
-        candidates: BTreeMap<u32, PieceHash>,
-    ) -> Result<Ending, Failure> {
+    /// Fetches what is missing. The candidates are read and hashed again meanwhile.
+    pub(super) async fn run(mut self, session: Session) -> Result<Ending, Failure> {
         // Dropped with this future: every worker ends with it.
         let mut tasks = JoinSet::new();
-        let ending = self.lead(session, candidates, &mut tasks).await;
+        let ending = self.lead(session, &mut tasks).await;
         // Nobody writes to the file any more, whatever becomes of it.
         tasks.shutdown().await;
         ending
     }
 
-    async fn lead(
-        &mut self,
-        session: Session,
-        candidates: BTreeMap<u32, PieceHash>,
-        tasks: &mut JoinSet<()>,
-    ) -> Result<Ending, Failure> {
+    async fn lead(&mut self, session: Session, tasks: &mut JoinSet<()>) -> Result<Ending, Failure> {
         let (sender, mut reports) = mpsc::channel(REPORTS_MAX);
         self.plan.set_round_trip(session.round_trip());
-        self.plan.reserve(candidates.keys().copied());
-        self.look_at_kept(candidates, sender.clone());
+        self.plan.reserve(self.candidates.keys().copied());
+        self.look_at_kept(sender.clone());
         let at_once = self.growth.at_once(self.job.options.connections, session.round_trip());
         self.add_worker(Some(session), tasks, &sender);
         while at_once > self.workers.len() {
@@ -183,9 +186,7 @@ impl<'a> Transfer<'a> {
                 }
             }
         }
-        self.tell_progress();
-        let verified = std::mem::take(&mut self.verified);
-        Ok(Ending::Complete(verified.into_values().collect()))
+        Ok(Ending::Complete(std::mem::take(&mut self.hashes)))
     }
 
     fn now(&self) -> Duration {
@@ -197,14 +198,11 @@ impl<'a> Transfer<'a> {
     }
 
     /// Reads what an earlier attempt left, in a thread of its own.
-    fn look_at_kept(
-        &self,
-        candidates: BTreeMap<u32, PieceHash>,
-        reports: mpsc::Sender<(WorkerId, Report)>,
-    ) {
+    fn look_at_kept(&self, reports: mpsc::Sender<(WorkerId, Report)>) {
+        let candidates = Arc::clone(&self.candidates);
         let (file, geometry): (_, Geometry) = (Arc::clone(&self.job.file), self.job.geometry);
         spawn_blocking(move || {
-            for (index, hash) in candidates {
+            for (&index, &hash) in &*candidates {
                 let report = match hash_piece(&file, geometry, index) {
                     Ok(Some(kept)) if kept == hash => Report::Arrived { index, hash },
                     // Not what the journal says, or not to be read: it is fetched.
@@ -234,6 +232,8 @@ impl<'a> Transfer<'a> {
     fn take_note(&mut self, id: WorkerId, report: Report) -> Result<Option<Ending>, Failure> {
         match report {
             Report::Ready => {
+                self.connected.insert(id);
+                self.tell_connections();
                 for _ in 0..RUNS_AHEAD {
                     self.supply(id);
                 }
@@ -242,11 +242,14 @@ impl<'a> Transfer<'a> {
             Report::Arrived { index, hash } => self.arrived(id, index, hash)?,
             Report::Damaged { index } => self.damaged(id, index)?,
             Report::Lost { error, .. } if error.is_changed() => {
-                return Ok(Some(Ending::Changed(std::mem::take(&mut self.verified))));
+                return Ok(Some(Ending::Changed(self.known_of_old())));
             }
             Report::Lost { error, wait } => {
                 self.plan.lost(id);
                 self.idle.remove(&id);
+                if self.connected.remove(&id) {
+                    self.tell_connections();
+                }
                 self.tally.lost_connections += 1;
                 let attempt = self.tally.lost_connections;
                 if let Some(wait) = wait {
@@ -266,11 +269,19 @@ impl<'a> Transfer<'a> {
         Ok(None)
     }
 
+    /// What may be equal in the next version: all that is here, looked at or not.
+    fn known_of_old(&self) -> BTreeMap<u32, PieceHash> {
+        let (plan, hashes) = (&self.plan, self.hashes.iter().copied());
+        let verified = (0..).zip(hashes).filter(|(index, _)| plan.is_there(*index));
+        let candidates = self.candidates.iter().map(|(&index, &hash)| (index, hash));
+        verified.chain(candidates.filter(|(index, _)| plan.is_reserved(*index))).collect()
+    }
+
     fn arrived(&mut self, id: WorkerId, index: u32, hash: PieceHash) -> Result<(), Failure> {
         if self.plan.arrived(id, index, self.now()) == Arrival::Duplicate {
             return Ok(());
         }
-        self.verified.insert(index, hash);
+        self.hashes[index as usize] = hash;
         if id == KEEPER {
             let bytes = self.job.geometry.bytes_of(index..index + 1);
             self.tally.kept_bytes += bytes;
@@ -322,6 +333,10 @@ impl<'a> Transfer<'a> {
         }
     }
 
+    fn tell_connections(&self) {
+        self.monitor.on_event(&Event::Connections { count: self.connected.len() });
+    }
+
     fn tell_progress(&mut self) {
         let received = self.received();
         let bytes = received - self.told_bytes;
@@ -330,6 +345,18 @@ impl<'a> Transfer<'a> {
             self.monitor.on_event(&Event::Received { bytes });
         }
         self.told_bytes = received;
+        let holes = self.job.hole_bytes.load(Ordering::Relaxed);
+        if holes > self.told_hole_bytes {
+            self.monitor.on_event(&Event::Holes { bytes: holes - self.told_hole_bytes });
+        }
+        self.told_hole_bytes = holes;
+    }
+}
+
+/// However it ends, also by Ctrl-C: what has come is told.
+impl Drop for Transfer<'_> {
+    fn drop(&mut self) {
+        self.tell_progress();
     }
 }
 

@@ -54,6 +54,8 @@ pub(super) struct Job {
     pub(super) file: Arc<File>,
     /// Bytes of content that came over all connections, for the progress display.
     pub(super) received_bytes: AtomicU64,
+    /// Bytes of holes, likewise.
+    pub(super) hole_bytes: AtomicU64,
     pub(super) limit: crate::throttle::SharedThrottle,
 }
 
@@ -195,7 +197,7 @@ impl Worker {
                     hasher.update(&held.bytes[before..]);
                 }
                 Frame::Answer(Answer::Hole { bytes }) if bytes <= hasher.left() => {
-                    hash_zeros(&mut hasher, bytes).await;
+                    self.hash_zeros(&mut hasher, bytes).await;
                     if !held.add_hole(bytes) {
                         self.write(held).map_err(Stop::Write)?;
                         self.make_hole(held.offset, bytes).map_err(Stop::Write)?;
@@ -231,6 +233,18 @@ impl Worker {
             self.job.limit.take(read as u64).await;
         }
         Ok(())
+    }
+
+    /// Hashes a hole without keeping other connections from their turn: it may be huge.
+    async fn hash_zeros(&self, hasher: &mut PieceHasher, bytes: u64) {
+        let mut done = 0;
+        while done < bytes {
+            let zeros = part_of_zeros(bytes - done);
+            hasher.update(zeros);
+            done += zeros.len() as u64;
+            self.job.hole_bytes.fetch_add(zeros.len() as u64, Ordering::Relaxed);
+            tokio::task::consume_budget().await;
+        }
     }
 
     /// Writes what is held, and holds what follows it from now on.
@@ -291,17 +305,6 @@ impl Held {
             self.holes.push(start..start + length);
         }
         true
-    }
-}
-
-/// Hashes zeros without keeping other connections from their turn: a hole may be huge.
-async fn hash_zeros(hasher: &mut PieceHasher, bytes: u64) {
-    let mut done = 0;
-    while done < bytes {
-        let zeros = part_of_zeros(bytes - done);
-        hasher.update(zeros);
-        done += zeros.len() as u64;
-        tokio::task::consume_budget().await;
     }
 }
 

@@ -3,7 +3,12 @@
 use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
 
-use super::support::{Ground, MIB, got};
+use rustix::process::{Pid, Signal, kill_process};
+
+use towline_client::journal;
+use towline_testkit::deadline::poll;
+
+use super::support::{Ground, MIB, got, got_of};
 
 const SIZE: u64 = 200 * MIB + 3;
 
@@ -59,4 +64,44 @@ async fn a_hole_replaces_what_an_earlier_run_left_in_its_place() {
     let done = got(ground.get("got")).await.done();
     ground.assert_got("got", &done);
     assert_eq!(done.received_bytes, 0);
+}
+
+/// The most memory that a process has had, in bytes.
+fn most_memory(process: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() * 1_024
+}
+
+/// Every zero is hashed on both sides, which takes long for all of it: this goes on twice, and is left then.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_of_five_tebibytes_is_begun_and_gone_on_with_in_little_memory_and_room() {
+    const HUGE: u64 = 5 << 40;
+    const PIECE: u64 = 8 * MIB;
+    let ground = Ground::with_file(0);
+    let source = File::options().write(true).open(ground.served()).unwrap();
+    if source.set_len(HUGE).is_err() {
+        return towline_testkit::skip("the file system has no files of 5 TiB");
+    }
+    let content: Vec<u8> = (0..=250).cycle().take(3 << 20).collect();
+    for offset in [4_096, HUGE - content.len() as u64] {
+        source.write_all_at(&content, offset).unwrap();
+    }
+    for pieces in [8, 24] {
+        let mut command = ground.get("got");
+        let client = command.arg("-j8").spawn().unwrap();
+        ground.wait_journaled("got", pieces);
+        let has_first = |journal: journal::Journal| journal.pieces.contains_key(&0);
+        poll("the first piece", || ground.journal("got").is_some_and(has_first).then_some(()));
+        let memory = most_memory(client.id());
+        assert!(memory < 64 * MIB, "{memory} bytes of memory");
+        kill_process(Pid::from_child(&client), Signal::INT).unwrap();
+        got_of(client).await.assert_failed(130);
+        let part = File::open(ground.part("got")).unwrap();
+        assert_eq!(part.metadata().unwrap().len(), HUGE);
+        assert!(stored(&part) <= 2 * PIECE, "{} bytes are stored", stored(&part));
+        let mut come = vec![0; content.len()];
+        part.read_exact_at(&mut come, 4_096).unwrap();
+        assert!(come == content);
+    }
 }

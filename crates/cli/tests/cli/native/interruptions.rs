@@ -75,6 +75,7 @@ async fn ctrl_c_exits_130_and_the_same_command_goes_on_from_there() {
         kill_process(Pid::from_child(&stalled.client), ending).unwrap();
         let interrupted = got_of(stalled.client).await;
         interrupted.assert_failed(130);
+        assert!(interrupted.stderr.contains("interrupted after"), "{interrupted:?}");
         assert!(interrupted.stderr.contains("same command again"), "{interrupted:?}");
         assert!(!ground.path(folder).join("file").exists());
         let done = got(ground.get(folder)).await.done();

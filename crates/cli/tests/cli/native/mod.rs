@@ -16,4 +16,5 @@ mod mounted;
 mod power;
 mod sizes;
 mod support;
+mod terminal;
 mod trust;

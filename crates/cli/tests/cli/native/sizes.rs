@@ -37,7 +37,7 @@ async fn every_size_around_a_piece_arrives_over_eight_connections() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sound_network_brings_no_more_than_two_pieces_per_connection_twice() {
+async fn a_sound_network_brings_no_more_than_a_piece_per_four_connections_twice() {
     const SIZE: u64 = 64 * MIB;
     for connections in [8, 64] {
         let ground = Ground::with_file(SIZE);
@@ -46,7 +46,7 @@ async fn a_sound_network_brings_no_more_than_two_pieces_per_connection_twice() {
         let done = got(command).await.done();
         ground.assert_got("got", &done);
         let twice = done.received_bytes - SIZE;
-        // Each has at most two runs at hand, and what it takes over is one piece.
-        assert!(twice <= 2 * connections * MIB, "-j {connections}: {twice} bytes came twice");
+        // None where all get on; on a busy machine some stand still for a second, and are not waited for.
+        assert!(twice <= connections * MIB / 4, "-j {connections}: {twice} bytes came twice");
     }
 }

@@ -3,5 +3,6 @@
 mod answers;
 mod content;
 mod duplicates;
+mod resumed;
 mod silence;
 mod support;

@@ -5,7 +5,7 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 
-use tokio::time::{sleep, timeout};
+use tokio::time::{sleep_until, timeout};
 use towline_proto::limits::DATA_BYTES_MAX;
 use towline_proto::name::RemoteName;
 use towline_proto::native::message::{Answer, ErrorCode, Info, Refusal, Request, Version};
@@ -73,7 +73,7 @@ async fn answer(
             let file = open_version(&name, &version, session).await?;
             let size = runs.iter().map(|run| file.geometry.bytes_of(run.clone())).sum();
             let transfer = session.server.transfers.begin(session.peer, name, size);
-            let fetch = Fetch { file: &file, transfer: &transfer, wanted };
+            let fetch = Fetch { file: &file, transfer: &transfer, wanted, session };
             let sent = fetch.send_runs(runs, sender).await;
             file.save_hashes();
             sent
@@ -134,6 +134,7 @@ struct Fetch<'a> {
     file: &'a PiecedFile,
     transfer: &'a Transfer,
     wanted: &'a Wanted,
+    session: &'a Session,
 }
 
 impl Fetch<'_> {
@@ -165,10 +166,8 @@ impl Fetch<'_> {
             return Err(refuse(ErrorCode::BadRequest, format!("there is no piece {index}")));
         };
         let hashing = self.file.hash(index);
-        let sending = self.send_bytes(bytes, is_sparse, sender);
-        let (hash, sent) = tokio::join!(hashing, sending);
-        sent?;
-        let hash = hash?;
+        self.send_bytes(bytes, is_sparse, sender).await?;
+        let hash = with_heartbeats(hashing.ended(), sender, self.session).await??;
         if !self.file.file.is_unchanged()? {
             return Err(changed(self.transfer.name()));
         }
@@ -218,7 +217,6 @@ async fn list_hashes(
         return Err(refuse(ErrorCode::BadRequest, format!("there is no piece {}", pieces.end - 1)));
     }
     let first = pieces.start;
-    // Many pieces that take little each are a long wait too.
     let computing = compute_hashes(file, pieces, wanted);
     let Some(hashes) = with_heartbeats(computing, sender, session).await?? else { return Ok(()) };
     if !file.file.is_unchanged()? {
@@ -239,7 +237,7 @@ async fn compute_hashes(
         if !wanted.is_wanted() {
             return Ok(None);
         }
-        hashes.push(file.hash(index).await?);
+        hashes.push(file.hash(index).ended().await?);
     }
     Ok(Some(hashes))
 }
@@ -252,12 +250,15 @@ async fn with_heartbeats<T>(
 ) -> Result<T, NativeError> {
     let mut work = std::pin::pin!(work);
     loop {
+        let due = sender.last_sent() + session.server.deadlines.heartbeat;
         tokio::select! {
-            done = &mut work => return Ok(done),
-            () = sleep(session.server.deadlines.heartbeat) => {
+            // Many short pieces of work without a byte are a long silence too.
+            biased;
+            () = sleep_until(due) => {
                 sender.queue(&Answer::Heartbeat);
                 sender.flush().await?;
             }
+            done = &mut work => return Ok(done),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::ops::Range;
 
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use towline_net::send_file::{SendError, SendOptions, send_file};
 use towline_net::stream::{More, Outgoing};
 use towline_proto::native::frame::data_header;
@@ -17,6 +17,7 @@ pub(super) struct Sender<'a> {
     outgoing: Outgoing<'a>,
     pending: Vec<u8>,
     options: SendOptions,
+    last_sent: Instant,
 }
 
 impl<'a> Sender<'a> {
@@ -25,7 +26,7 @@ impl<'a> Sender<'a> {
             chunk_bytes: session.server.chunk_bytes,
             stall_max: session.server.deadlines.write_stall,
         };
-        Self { outgoing, pending: Vec::new(), options }
+        Self { outgoing, pending: Vec::new(), options, last_sent: Instant::now() }
     }
 
     /// Has bytes go out before whatever comes next.
@@ -54,7 +55,14 @@ impl<'a> Sender<'a> {
         self.queue_bytes(&data_header(length));
         // More follows at once: the kernel need not send the header in a packet of its own.
         self.send_pending(More::Follows).await?;
-        send_file(&mut self.outgoing, &file.file, range, self.options, |_| ()).await
+        send_file(&mut self.outgoing, &file.file, range, self.options, |_| ()).await?;
+        self.last_sent = Instant::now();
+        Ok(())
+    }
+
+    /// When the peer was last sent something.
+    pub(super) fn last_sent(&self) -> Instant {
+        self.last_sent
     }
 
     async fn send_pending(&mut self, more: More) -> io::Result<()> {
@@ -62,6 +70,7 @@ impl<'a> Sender<'a> {
         while sent < self.pending.len() {
             let send = self.outgoing.send(&self.pending[sent..], more);
             sent += timeout(self.options.stall_max, send).await??;
+            self.last_sent = Instant::now();
         }
         self.pending.clear();
         Ok(())

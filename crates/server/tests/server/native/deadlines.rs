@@ -112,6 +112,43 @@ async fn heartbeats_come_while_hashes_are_computed() {
 }
 
 #[tokio::test]
+async fn heartbeats_come_while_a_large_piece_is_hashed_after_its_content() {
+    const PIECES: u32 = 8;
+    let server =
+        TestServer::start_with(|config| config.deadlines.heartbeat = Duration::from_millis(1));
+    let file = std::fs::File::create(server.path("sparse")).unwrap();
+    // Pieces of 16 MiB, each a hole.
+    if file.set_len(10 << 40).is_err() {
+        return towline_testkit::skip("the file system has no files of 10 TiB");
+    }
+    let mut peer = Peer::greet(&server).await;
+    let info = peer.stat("sparse").await;
+    peer.ask(&fetch("sparse", &info, 0, PIECES)).await;
+    let (mut hashed, mut heartbeats, mut is_between) = (0, 0, false);
+    loop {
+        match peer.next().await {
+            Frame::Answer(Answer::Hole { bytes }) => {
+                assert_eq!(bytes, 16 << 20);
+                is_between = true;
+            }
+            Frame::Answer(Answer::Heartbeat) if is_between => heartbeats += 1,
+            Frame::Answer(Answer::Heartbeat) => {}
+            Frame::Answer(Answer::Piece { index, .. }) => {
+                assert_eq!(index, hashed);
+                hashed += 1;
+                is_between = false;
+            }
+            Frame::Answer(Answer::Done) => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(hashed, PIECES);
+    assert!(heartbeats > 0);
+    drop(peer);
+    server.finish().await;
+}
+
+#[tokio::test]
 async fn a_peer_that_leaves_while_hashes_are_computed_ends_the_work() {
     let server =
         TestServer::start_with(|config| config.deadlines.heartbeat = Duration::from_millis(20));
