@@ -71,3 +71,9 @@ fn short_unit(bytes: u64) -> (u64, &'static str) {
 pub(crate) fn seconds(elapsed: Duration) -> impl Display {
     format!("{:.2} s", elapsed.as_secs_f64())
 }
+
+/// How long something is waited for, to the millisecond.
+pub(crate) fn wait(wait: Duration) -> impl Display {
+    let milliseconds = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+    format!("{:?}", Duration::from_millis(milliseconds))
+}

@@ -3,12 +3,13 @@
 //! A journal is a hint. Whoever resumes reads the pieces again and hashes them; a journal that is damaged,
 //! torn, or of another make costs time and never correctness.
 
-use std::collections::BTreeMap;
+use std::io::{self, Read};
 
-use towline_proto::codec::Reader;
 use towline_proto::limits::{PIECES_MAX, VERSION_BYTES_MAX};
 use towline_proto::native::message::Version;
 use towline_proto::piece::PieceHash;
+
+use crate::known_hashes::KnownHashes;
 
 /// Tells a journal of this make.
 const MAGIC: &[u8] = b"towline journal 1\n";
@@ -20,6 +21,9 @@ const PIECE: u8 = 2;
 /// Longest payload of a record in bytes.
 const PAYLOAD_BYTES_MAX: usize = 8 + VERSION_BYTES_MAX;
 
+/// Bytes of a record besides its payload: length, kind, CRC.
+const RECORD_BYTES_MIN: usize = 1 + 1 + 4;
+
 /// What a journal says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Journal {
@@ -28,10 +32,10 @@ pub struct Journal {
     /// Size of the file in bytes.
     pub file_bytes: u64,
     /// The hash of each piece that was verified.
-    pub pieces: BTreeMap<u32, PieceHash>,
+    pub pieces: KnownHashes,
     /// How many bytes of the journal are whole. Whoever goes on with the same version cuts it there and
     /// appends: until each piece was read again, the journal is all that knows of it.
-    pub whole_bytes: usize,
+    pub whole_bytes: u64,
 }
 
 /// The beginning of a journal, which names what is transferred.
@@ -53,62 +57,90 @@ fn record(kind: u8, payload: &[u8]) -> Vec<u8> {
     record
 }
 
-/// Reads a journal as far as it is whole; `None` where not even its beginning is.
-pub fn decode(bytes: &[u8]) -> Option<Journal> {
-    let mut reader = Reader::new(bytes.strip_prefix(MAGIC)?);
-    let whole_bytes = |reader: &Reader<'_>| bytes.len() - reader.remaining();
-    let (SOURCE, source) = next_record(&mut reader)? else { return None };
-    let (file_bytes, version) = source.split_at_checked(8)?;
-    let mut journal = Journal {
-        version: Version::new(version).ok()?,
-        file_bytes: u64::from_be_bytes(file_bytes.try_into().ok()?),
-        pieces: BTreeMap::new(),
-        whole_bytes: whole_bytes(&reader),
+/// Reads a journal as far as it is whole; `None` where not even its beginning is. Fails where reading does.
+pub fn decode(mut bytes: impl Read) -> io::Result<Option<Journal>> {
+    let mut magic = [0; MAGIC.len()];
+    if !fill(&mut bytes, &mut magic)? || magic != MAGIC {
+        return Ok(None);
+    }
+    let mut payload = [0; PAYLOAD_BYTES_MAX];
+    let Some((SOURCE, length)) = next_record(&mut bytes, &mut payload)? else { return Ok(None) };
+    let Some((file_bytes, version)) = payload[..length].split_first_chunk() else {
+        return Ok(None);
     };
-    while let Some((PIECE, piece)) = next_record(&mut reader) {
-        let Some((index, hash)) = piece.split_at_checked(4) else { break };
-        let (Ok(index), Ok(hash)) = (index.try_into(), hash.try_into()) else { break };
-        let index = u32::from_be_bytes(index);
+    let Ok(version) = Version::new(version) else { return Ok(None) };
+    let mut journal = Journal {
+        version,
+        file_bytes: u64::from_be_bytes(*file_bytes),
+        pieces: KnownHashes::default(),
+        whole_bytes: (MAGIC.len() + RECORD_BYTES_MIN + length) as u64,
+    };
+    while let Some((PIECE, length)) = next_record(&mut bytes, &mut payload)? {
+        let Some((index, hash)) = payload[..length].split_first_chunk() else { break };
+        let (index, Ok(hash)) = (u32::from_be_bytes(*index), hash.try_into()) else { break };
         if index >= PIECES_MAX {
             break;
         }
         journal.pieces.insert(index, PieceHash(hash));
-        journal.whole_bytes = whole_bytes(&reader);
+        journal.whole_bytes += (RECORD_BYTES_MIN + length) as u64;
     }
-    Some(journal)
+    Ok(Some(journal))
 }
 
-/// The next record, `None` at the end or at the first that is torn or damaged.
-fn next_record<'a>(reader: &mut Reader<'a>) -> Option<(u8, &'a [u8])> {
-    let head: [u8; 2] = reader.array().ok()?;
-    let [length, kind] = head;
-    if usize::from(length) > PAYLOAD_BYTES_MAX {
-        return None;
+/// Reads the next record's payload, and tells its kind and length; `None` at the end or at the first record that is
+/// torn or damaged.
+fn next_record(
+    bytes: &mut impl Read,
+    payload: &mut [u8; PAYLOAD_BYTES_MAX],
+) -> io::Result<Option<(u8, usize)>> {
+    let mut head = [0; 2];
+    if !fill(bytes, &mut head)? {
+        return Ok(None);
     }
-    let payload = reader.take(usize::from(length)).ok()?;
+    let [length, kind] = head;
+    let length = usize::from(length);
+    let Some(payload) = payload.get_mut(..length) else { return Ok(None) };
+    let mut declared = [0; 4];
+    if !fill(bytes, payload)? || !fill(bytes, &mut declared)? {
+        return Ok(None);
+    }
     let crc = crc32c::crc32c_append(crc32c::crc32c(&head), payload);
-    (reader.u32().ok()? == crc).then_some((kind, payload))
+    Ok((u32::from_be_bytes(declared) == crc).then_some((kind, length)))
+}
+
+/// Fills `buffer`; tells whether there were so many bytes.
+fn fill(bytes: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {
+    match bytes.read_exact(buffer) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 #[cfg(test)]
 #[expect(clippy::cast_possible_truncation, reason = "drawn numbers are cut to size")]
 mod tests {
-    use std::collections::BTreeMap;
-
     use towline_proto::native::message::Version;
     use towline_proto::piece::PieceHash;
     use towline_testkit::random::Random;
 
-    use super::{Journal, PIECES_MAX, decode, encode_piece, encode_source, record};
+    use super::{Journal, PIECES_MAX, encode_piece, encode_source, record};
+    use crate::known_hashes::KnownHashes;
+
+    fn decode(bytes: &[u8]) -> Option<Journal> {
+        super::decode(bytes).unwrap()
+    }
 
     fn journal() -> (Journal, Vec<u8>) {
         let version = Version::new(b"a version").unwrap();
-        let pieces = BTreeMap::from([(0, PieceHash([1; 32])), (7, PieceHash([2; 32]))]);
+        let pieces: KnownHashes =
+            [(0, PieceHash([1; 32])), (7, PieceHash([2; 32]))].into_iter().collect();
         let mut bytes = encode_source(&version, 8 << 20);
-        for (index, hash) in &pieces {
-            bytes.extend(encode_piece(*index, *hash));
+        for (index, hash) in pieces.iter() {
+            bytes.extend(encode_piece(index, hash));
         }
-        (Journal { version, file_bytes: 8 << 20, pieces, whole_bytes: bytes.len() }, bytes)
+        let whole_bytes = bytes.len() as u64;
+        (Journal { version, file_bytes: 8 << 20, pieces, whole_bytes }, bytes)
     }
 
     #[test]
@@ -122,9 +154,11 @@ mod tests {
         let (whole, bytes) = journal();
         for end in 0..bytes.len() {
             if let Some(read) = decode(&bytes[..end]) {
-                assert!(read.pieces.len() < whole.pieces.len(), "torn at {end}");
-                assert_eq!(decode(&bytes[..read.whole_bytes]), Some(read.clone()));
-                assert!(read.pieces.iter().all(|(index, hash)| whole.pieces[index] == *hash));
+                assert!(read.pieces.count() < whole.pieces.count(), "torn at {end}");
+                assert_eq!(decode(&bytes[..read.whole_bytes as usize]), Some(read.clone()));
+                assert!(
+                    read.pieces.iter().all(|(index, hash)| whole.pieces.get(index) == Some(hash))
+                );
             }
         }
     }
@@ -137,7 +171,9 @@ mod tests {
             flipped[bit / 8] ^= 1 << (bit % 8);
             if let Some(read) = decode(&flipped) {
                 assert_eq!((&read.version, read.file_bytes), (&whole.version, whole.file_bytes));
-                assert!(read.pieces.iter().all(|(index, hash)| whole.pieces[index] == *hash));
+                assert!(
+                    read.pieces.iter().all(|(index, hash)| whole.pieces.get(index) == Some(hash))
+                );
             }
         }
     }
@@ -161,13 +197,14 @@ mod tests {
                 bytes[at] = random.next_u64() as u8;
             }
             let Some(read) = decode(&bytes) else { continue };
-            assert!(read.pieces.keys().all(|index| *index < PIECES_MAX));
-            assert!(read.whole_bytes <= bytes.len());
+            assert!(read.pieces.iter().all(|(index, _)| index < PIECES_MAX));
+            assert!(read.whole_bytes <= bytes.len() as u64);
             let mut again = encode_source(&read.version, read.file_bytes);
-            for (index, hash) in &read.pieces {
-                again.extend(encode_piece(*index, *hash));
+            for (index, hash) in read.pieces.iter() {
+                again.extend(encode_piece(index, hash));
             }
-            assert_eq!(decode(&again), Some(Journal { whole_bytes: again.len(), ..read }));
+            let whole_bytes = again.len() as u64;
+            assert_eq!(decode(&again), Some(Journal { whole_bytes, ..read }));
         }
     }
 

@@ -5,6 +5,7 @@
 pub mod classic;
 pub mod connect;
 pub mod journal;
+pub mod known_hashes;
 pub mod monitor;
 pub mod native;
 pub mod plan;

@@ -13,6 +13,7 @@ const PURE: &[&str] = &[
     "crates/client/src/retry.rs",
     "crates/client/src/plan.rs",
     "crates/client/src/journal.rs",
+    "crates/client/src/known_hashes.rs",
     "crates/client/src/diff.rs",
     "crates/cli/src/progress/line.rs",
     "crates/cli/src/progress/state.rs",

@@ -91,7 +91,7 @@ impl State {
             }
             // Other connections go on without the one that was lost.
             Event::Retrying { wait, .. } if self.progress.connections == 0 => {
-                self.awaited = Some(format!("trying again in {wait:?}"));
+                self.awaited = Some(format!("trying again in {}", output::wait(*wait)));
             }
             Event::Connections { count: 0 } | Event::Retrying { .. } => {}
             Event::Started { .. }

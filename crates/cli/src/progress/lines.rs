@@ -72,7 +72,7 @@ pub(crate) struct Retry<'a> {
 impl fmt::Display for Retry<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { error, wait, discarded_bytes } = self;
-        write!(f, "{error}; trying again in {wait:?}")?;
+        write!(f, "{error}; trying again in {}", output::wait(*wait))?;
         if *discarded_bytes > 0 {
             let size = output::size(*discarded_bytes);
             write!(

@@ -8,7 +8,6 @@ mod sync_ahead;
 mod transfer;
 mod worker;
 
-use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -18,7 +17,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use towline_proto::name::RemoteName;
 use towline_proto::native::message::Info;
-use towline_proto::piece::{PieceHash, merge};
+use towline_proto::piece::merge;
 use towline_store::hashing::hash_file;
 use towline_store::staged::{Durability, Existing, Leftovers, StageError, Staged};
 
@@ -171,16 +170,15 @@ async fn fetch_into(
     let mut kept = Kept::from_journal(staged)?;
     let mut tally = Tally::default();
     for _ in 0..CHANGES_MAX {
-        let Beginning { session, info, known } = begin(options, monitor, &kept).await?;
-        let candidates = match known {
-            Known::UpToDate(downloaded) => return Ok(Fetched::UpToDate(downloaded)),
-            Known::Candidates(candidates) => candidates,
+        let (session, info) = match begin(options, monitor, &mut kept).await? {
+            Beginning::UpToDate(downloaded) => return Ok(Fetched::UpToDate(downloaded)),
+            Beginning::Session(session, info) => (session, info),
         };
         // What an earlier attempt left has its room already.
         staged.check_room(info.stored_bytes.saturating_sub(staged.stored_bytes()))?;
         let size = info.geometry.file_bytes();
         monitor.on_event(&Event::Started { size, md5: None });
-        let journal = kept.open_journal(staged, &info, &candidates)?;
+        let (journal, candidates) = kept.into_journal(staged, &info)?;
         let transfer =
             Transfer::new(options, &info, staged, journal, candidates, monitor, &mut tally)?;
         match transfer.run(session).await? {
@@ -214,25 +212,19 @@ async fn publish(staged: Staged, options: &Options) -> Result<PathBuf, StageErro
     blocking(move || staged.publish(existing, durability)).await
 }
 
-/// A session, and what was found out over it before any content comes.
-struct Beginning {
-    session: Session,
-    info: Info,
-    known: Known,
-}
-
-enum Known {
+/// What is found out before any content comes.
+enum Beginning {
     /// The target has the very content.
     UpToDate(Downloaded),
-    /// The pieces that may be here, with the hash that each must have.
-    Candidates(BTreeMap<u32, PieceHash>),
+    /// There is something to fetch, over this session.
+    Session(Session, Info),
 }
 
 /// Connects and finds out what there is to do, trying again as long as the backoff lasts.
 async fn begin(
     options: &Options,
     monitor: &dyn Monitor,
-    kept: &Kept,
+    kept: &mut Kept,
 ) -> Result<Beginning, Failure> {
     let mut waits = options.backoff.waits();
     let mut attempt = 0;
@@ -251,7 +243,11 @@ async fn begin(
     }
 }
 
-async fn look(options: &Options, monitor: &dyn Monitor, kept: &Kept) -> Result<Beginning, Failure> {
+async fn look(
+    options: &Options,
+    monitor: &dyn Monitor,
+    kept: &mut Kept,
+) -> Result<Beginning, Failure> {
     let Options { address, encryption, name, silence_max, .. } = options;
     let opened = Session::open(address, encryption.as_ref(), name, *silence_max).await;
     // Before anything else is done, so that whatever ends this run, the next one knows the server.
@@ -261,11 +257,11 @@ async fn look(options: &Options, monitor: &dyn Monitor, kept: &Kept) -> Result<B
         monitor.on_event(&Event::Trusted { news: &news });
     }
     let (mut session, info) = opened?;
-    let known = match look_at_existing(options, &mut session, &info).await? {
-        Some(downloaded) => Known::UpToDate(downloaded),
-        None => Known::Candidates(kept.candidates(options, &mut session, &info).await?),
-    };
-    Ok(Beginning { session, info, known })
+    if let Some(downloaded) = look_at_existing(options, &mut session, &info).await? {
+        return Ok(Beginning::UpToDate(downloaded));
+    }
+    kept.sort_out(options, &mut session, &info).await?;
+    Ok(Beginning::Session(session, info))
 }
 
 /// What is there already: nothing, the very content, or something that may not be replaced.
@@ -309,7 +305,8 @@ async fn remote_root(
     if let Some(root) = info.root {
         return Ok(root);
     }
-    let hashes = session.hashes(&options.name, &info.version, info.geometry.count()).await?;
+    let (mut hashes, count) = (Vec::new(), info.geometry.count());
+    session.hashes(&options.name, &info.version, count, |_, hash| hashes.push(hash)).await?;
     merge(info.geometry, &hashes).ok_or(Failure::Incomplete)
 }
 

@@ -199,14 +199,14 @@ impl Session {
         }
     }
 
-    /// The hashes of all of `count` pieces of a version.
+    /// Tells `on_hash` the hashes of all of `count` pieces of a version.
     pub(super) async fn hashes(
         &mut self,
         name: &RemoteName,
         version: &Version,
         count: u32,
-    ) -> Result<Vec<PieceHash>, SessionError> {
-        let mut all = Vec::new();
+        mut on_hash: impl FnMut(u32, PieceHash),
+    ) -> Result<(), SessionError> {
         let mut first = 0;
         while first < count {
             let pieces = first..count.min(first + HASHES_MAX);
@@ -216,13 +216,13 @@ impl Session {
                 Frame::Answer(Answer::HashList { first, hashes })
                     if first == pieces.start && hashes.len() == pieces.len() =>
                 {
-                    all.extend(hashes);
+                    (first..).zip(hashes).for_each(|(index, hash)| on_hash(index, hash));
                 }
                 other => return Err(other.into_error()),
             }
             first = pieces.end;
         }
-        Ok(all)
+        Ok(())
     }
 
     /// Fills `bytes`, patient as long as some come.

@@ -22,6 +22,7 @@ use super::sync_ahead::SyncAhead;
 use super::worker::{Job, Report, Worker};
 use super::{Connections, Failure, Options, Tally};
 use crate::journal;
+use crate::known_hashes::KnownHashes;
 use crate::monitor::{Event, Monitor};
 use crate::plan::{Arrival, Plan, TakeOver, WorkerId};
 use crate::throttle::SharedThrottle;
@@ -58,7 +59,7 @@ pub(super) enum Ending {
     /// Every piece is there; their hashes in order.
     Complete(Vec<PieceHash>),
     /// The source is another version now; what was verified of the old one, and what was not looked at yet.
-    Changed(BTreeMap<u32, PieceHash>),
+    Changed(KnownHashes),
 }
 
 /// A transfer under way.
@@ -69,10 +70,8 @@ pub(super) struct Transfer<'a> {
     staged: &'a Staged,
     plan: Plan,
     began: Instant,
-    /// One place per piece, filled where the plan has the piece: a map would take twice the memory.
-    hashes: Vec<PieceHash>,
-    /// What an earlier attempt left; being looked at as long as the plan has it set aside.
-    candidates: Arc<BTreeMap<u32, PieceHash>>,
+    /// What each piece must hash to that an earlier attempt left, and did hash to that is here: the plan tells which.
+    hashes: KnownHashes,
     damages: HashMap<u32, u32>,
     journal: File,
     sync_ahead: SyncAhead,
@@ -102,7 +101,7 @@ impl<'a> Transfer<'a> {
         info: &Info,
         staged: &'a Staged,
         journal: File,
-        candidates: BTreeMap<u32, PieceHash>,
+        candidates: KnownHashes,
         monitor: &'a dyn Monitor,
         tally: &'a mut Tally,
     ) -> Result<Self, StageError> {
@@ -132,8 +131,7 @@ impl<'a> Transfer<'a> {
             tally,
             staged,
             began: Instant::now(),
-            hashes: vec![PieceHash([0; _]); info.geometry.count() as usize],
-            candidates: Arc::new(candidates),
+            hashes: candidates,
             damages: HashMap::new(),
             journal,
             sync_ahead: SyncAhead::new(staged.syncer(), options.durability),
@@ -160,7 +158,7 @@ impl<'a> Transfer<'a> {
     async fn lead(&mut self, session: Session, tasks: &mut JoinSet<()>) -> Result<Ending, Failure> {
         let (sender, mut reports) = mpsc::channel(REPORTS_MAX);
         self.plan.set_round_trip(session.round_trip());
-        self.plan.reserve(self.candidates.keys().copied());
+        self.plan.reserve(self.hashes.iter().map(|(index, _)| index));
         self.look_at_kept(sender.clone());
         let at_once = self.growth.at_once(self.job.options.connections, session.round_trip());
         self.add_worker(Some(session), tasks, &sender);
@@ -186,7 +184,8 @@ impl<'a> Transfer<'a> {
                 }
             }
         }
-        Ok(Ending::Complete(std::mem::take(&mut self.hashes)))
+        let hashes = std::mem::take(&mut self.hashes);
+        hashes.into_all().map(Ending::Complete).ok_or(Failure::Incomplete)
     }
 
     fn now(&self) -> Duration {
@@ -199,13 +198,13 @@ impl<'a> Transfer<'a> {
 
     /// Reads what an earlier attempt left, in a thread of its own.
     fn look_at_kept(&self, reports: mpsc::Sender<(WorkerId, Report)>) {
-        let candidates = Arc::clone(&self.candidates);
+        let candidates: Vec<u32> = self.hashes.iter().map(|(index, _)| index).collect();
         let (file, geometry): (_, Geometry) = (Arc::clone(&self.job.file), self.job.geometry);
         spawn_blocking(move || {
-            for (&index, &hash) in &*candidates {
+            for index in candidates {
                 let report = match hash_piece(&file, geometry, index) {
-                    Ok(Some(kept)) if kept == hash => Report::Arrived { index, hash },
-                    // Not what the journal says, or not to be read: it is fetched.
+                    Ok(Some(hash)) => Report::Arrived { index, hash },
+                    // It cannot be read: it is fetched.
                     _ => Report::Damaged { index },
                 };
                 if reports.blocking_send((KEEPER, report)).is_err() {
@@ -270,18 +269,25 @@ impl<'a> Transfer<'a> {
     }
 
     /// What may be equal in the next version: all that is here, looked at or not.
-    fn known_of_old(&self) -> BTreeMap<u32, PieceHash> {
-        let (plan, hashes) = (&self.plan, self.hashes.iter().copied());
-        let verified = (0..).zip(hashes).filter(|(index, _)| plan.is_there(*index));
-        let candidates = self.candidates.iter().map(|(&index, &hash)| (index, hash));
-        verified.chain(candidates.filter(|(index, _)| plan.is_reserved(*index))).collect()
+    fn known_of_old(&mut self) -> KnownHashes {
+        let mut known = std::mem::take(&mut self.hashes);
+        for index in 0..self.job.geometry.count() {
+            if !self.plan.is_there(index) && !self.plan.is_reserved(index) {
+                known.remove(index);
+            }
+        }
+        known
     }
 
     fn arrived(&mut self, id: WorkerId, index: u32, hash: PieceHash) -> Result<(), Failure> {
+        if id == KEEPER && self.hashes.get(index) != Some(hash) {
+            // Not what the journal says.
+            return self.damaged(id, index);
+        }
         if self.plan.arrived(id, index, self.now()) == Arrival::Duplicate {
             return Ok(());
         }
-        self.hashes[index as usize] = hash;
+        self.hashes.insert(index, hash);
         if id == KEEPER {
             let bytes = self.job.geometry.bytes_of(index..index + 1);
             self.tally.kept_bytes += bytes;

@@ -89,7 +89,8 @@ async fn a_rewrite_in_place_under_several_connections_is_noticed_and_equal_piece
         let mut command = ground.get_from(proxy.addr(), "got");
         let client = command.arg(format!("-j{connections}")).spawn().unwrap();
         ground.wait_journaled("got", before);
-        let come: Vec<u32> = ground.journal("got").unwrap().pieces.into_keys().collect();
+        let come: Vec<u32> =
+            ground.journal("got").unwrap().pieces.iter().map(|(index, _)| index).collect();
         let metadata = std::fs::metadata(ground.served()).unwrap();
         // A piece that has come, and all that have not: whichever are under way are among them.
         for piece in (0..=12).filter(|piece| *piece == come[0] || !come.contains(piece)) {

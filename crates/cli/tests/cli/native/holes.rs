@@ -1,11 +1,13 @@
 //! Sparse files: a hole travels as its length and stays a hole.
 
 use std::fs::File;
+use std::io::Write;
 use std::os::unix::fs::{FileExt, MetadataExt};
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use towline_client::journal;
+use towline_proto::piece::PieceHash;
 use towline_testkit::deadline::poll;
 
 use super::support::{Ground, MIB, got, got_of};
@@ -91,7 +93,7 @@ async fn a_file_of_five_tebibytes_is_begun_and_gone_on_with_in_little_memory_and
         let mut command = ground.get("got");
         let client = command.arg("-j8").spawn().unwrap();
         ground.wait_journaled("got", pieces);
-        let has_first = |journal: journal::Journal| journal.pieces.contains_key(&0);
+        let has_first = |journal: journal::Journal| journal.pieces.get(0).is_some();
         poll("the first piece", || ground.journal("got").is_some_and(has_first).then_some(()));
         let memory = most_memory(client.id());
         assert!(memory < 64 * MIB, "{memory} bytes of memory");
@@ -104,4 +106,33 @@ async fn a_file_of_five_tebibytes_is_begun_and_gone_on_with_in_little_memory_and
         part.read_exact_at(&mut come, 4_096).unwrap();
         assert!(come == content);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_million_pieces_that_an_attempt_left_are_gone_on_with_in_little_memory() {
+    const HUGE: u64 = 1 << 40;
+    const PIECES: u32 = 1 << 20;
+    let ground = Ground::with_file(0);
+    let source = File::options().write(true).open(ground.served()).unwrap();
+    if source.set_len(HUGE).is_err() {
+        return towline_testkit::skip("the file system has no files of 1 TiB");
+    }
+    let client = ground.get("got").spawn().unwrap();
+    ground.wait_journaled("got", 1);
+    kill_process(Pid::from_child(&client), Signal::INT).unwrap();
+    got_of(client).await.assert_failed(130);
+
+    // A journal that names every piece, and none rightly: each is read again, found wrong, and fetched.
+    let mut named = File::options().append(true).open(ground.journal_path("got")).unwrap();
+    let records: Vec<u8> =
+        (0..PIECES).flat_map(|index| journal::encode_piece(index, PieceHash([1; 32]))).collect();
+    named.write_all(&records).unwrap();
+    let before = named.metadata().unwrap().len();
+    let client = ground.get("got").arg("-j8").spawn().unwrap();
+    let has_grown = || named.metadata().unwrap().len() > before;
+    poll("a piece that is fetched", || has_grown().then_some(()));
+    let memory = most_memory(client.id());
+    assert!(memory < 64 * MIB, "{memory} bytes of memory");
+    kill_process(Pid::from_child(&client), Signal::INT).unwrap();
+    got_of(client).await.assert_failed(130);
 }

@@ -145,12 +145,12 @@ impl Ground {
 
     /// What the journal of the unfinished file says.
     pub(super) fn journal(&self, folder: &str) -> Option<Journal> {
-        journal::decode(&std::fs::read(self.journal_path(folder)).ok()?)
+        journal::decode(File::open(self.journal_path(folder)).ok()?).unwrap()
     }
 
     /// How many pieces the journal has.
     pub(super) fn journaled(&self, folder: &str) -> u64 {
-        self.journal(folder).map_or(0, |journal| journal.pieces.len() as u64)
+        self.journal(folder).map_or(0, |journal| journal.pieces.count() as u64)
     }
 
     /// Waits until the journal has `pieces`.

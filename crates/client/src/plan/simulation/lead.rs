@@ -203,16 +203,20 @@ impl Transfer {
     /// What the journal names; it goes on where it is whole.
     fn resume_journal(&mut self) -> BTreeSet<u32> {
         self.recorded.retain(|(end, _)| *end <= self.journal.len());
-        let Some(decoded) = journal::decode(&self.journal) else {
+        let Some(decoded) = journal::decode(&self.journal[..]).expect("bytes are read") else {
             assert!(self.recorded.is_empty(), "seed {}: forgotten", self.seed);
             self.journal = journal::encode_source(&version(), u64::from(self.count));
             return BTreeSet::new();
         };
         assert_eq!((&decoded.version, decoded.file_bytes), (&version(), u64::from(self.count)));
-        assert!(decoded.pieces.iter().all(|(piece, hash)| *hash == hash_of(*piece)));
-        self.journal.truncate(decoded.whole_bytes);
+        assert!(decoded.pieces.iter().all(|(piece, hash)| hash == hash_of(piece)));
+        self.journal.truncate(usize::try_from(decoded.whole_bytes).expect("no longer than it is"));
         let recorded: BTreeSet<_> = self.recorded.iter().map(|(_, piece)| *piece).collect();
-        assert!(decoded.pieces.keys().eq(&recorded), "seed {}: {recorded:?}", self.seed);
+        assert!(
+            decoded.pieces.iter().map(|(piece, _)| piece).eq(recorded.iter().copied()),
+            "seed {}: {recorded:?}",
+            self.seed
+        );
         recorded
     }
 
