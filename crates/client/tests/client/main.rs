@@ -3,6 +3,8 @@
 
 mod faults;
 mod hostile_server;
+mod journal;
+mod journal_body;
 mod local_disk;
 mod native;
 mod support;
