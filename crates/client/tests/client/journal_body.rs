@@ -4,7 +4,7 @@ use towline_client::journal::{Journal, decode, encode_piece, encode_source};
 use towline_proto::limits::PIECES_MAX;
 
 /// The body of the fuzz target: what is read is within the caps, and is the same when written and read again.
-pub fn journal(bytes: &[u8]) {
+pub(crate) fn journal(bytes: &[u8]) {
     let Some(read) = decode(bytes).expect("bytes can be read") else { return };
     assert!(read.whole_bytes <= bytes.len() as u64);
     assert!(read.pieces.iter().all(|(index, _)| index < PIECES_MAX));
