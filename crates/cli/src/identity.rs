@@ -51,7 +51,7 @@ impl IdentitySource {
         };
         let (identity, place) = match place.load() {
             // A key that cannot be kept has never been known to anyone.
-            Err(error @ IdentityError::File { step: "write" | "make the folder of", .. }) => {
+            Err(error @ IdentityError::Unkept { .. }) => {
                 tracing::warn!(
                     "{error}; clients will see another key after a restart: choose --state-dir"
                 );
@@ -72,6 +72,7 @@ impl IdentitySource {
     /// Reads the identity again. Whatever is wrong with it keeps the old one.
     pub(crate) fn reload(&self) {
         if matches!(self.place, Place::Nowhere) {
+            tracing::info!("the key was made for this run: there is nothing to read again");
             return;
         }
         match self.place.load() {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::io::AsyncRead;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout;
 use towline_net::peeked::Peeked;
 use towline_net::socket;
 use towline_net::stream::Stream;
@@ -67,7 +67,7 @@ async fn serve(stream: TcpStream, session: &Session) -> Result<(), Unserved> {
         return Ok(());
     }
     let accepting = session.server.tls.accept(stream);
-    let accepting = timeout_at(Instant::now() + session.server.deadlines.tls_handshake, accepting);
+    let accepting = timeout(session.server.deadlines.tls_handshake, accepting);
     let accepted = session.server.shutdown.unless_draining(accepting).await;
     let encrypted = accepted.ok_or(Unserved::Draining)?.map_err(|_| Unserved::HandshakeLate)?;
     let mut stream = Peeked::new(encrypted.map_err(Unserved::Handshake)?);
@@ -85,8 +85,8 @@ async fn first_bytes<S: AsyncRead + Unpin>(
         Sniff::NeedMore => None,
         settled => Some(settled),
     };
-    let deadline = Instant::now() + session.server.deadlines.first_bytes;
-    let peeking = timeout_at(deadline, stream.peek_until(SNIFF_BYTES_MAX, settle));
+    let peeking = stream.peek_until(SNIFF_BYTES_MAX, settle);
+    let peeking = timeout(session.server.deadlines.first_bytes, peeking);
     let peeked = session.server.shutdown.unless_draining(peeking).await;
     let peeked = peeked.ok_or(Unserved::Draining)?.map_err(|_| Unserved::Late)?;
     peeked.map_err(Unserved::Lost)?.ok_or(Unserved::Left)

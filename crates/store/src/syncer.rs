@@ -26,9 +26,9 @@ impl Syncer {
         }
     }
 
-    /// Whether something failed that was not told yet.
+    /// Whether something is known to have failed that was not told yet. A sync under way is not waited for.
     pub(crate) fn has_failed(&self) -> bool {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+        self.failure.try_lock().is_ok_and(|failure| failure.is_some())
     }
 
     /// Writes content and metadata to the disk. Blocks; fails also for what failed before.
@@ -53,6 +53,13 @@ mod tests {
         syncer.clone().sync_ahead();
         assert!(syncer.has_failed());
         assert_eq!(syncer.finish().unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        assert!(!syncer.has_failed());
+    }
+
+    #[test]
+    fn a_sync_under_way_is_not_waited_for() {
+        let syncer = Syncer::new(Arc::new(tempfile::tempfile().unwrap()));
+        let _under_way = syncer.failure.lock().unwrap();
         assert!(!syncer.has_failed());
     }
 

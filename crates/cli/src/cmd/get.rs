@@ -130,7 +130,11 @@ async fn fetch(output: &OutputArgs, options: Options) -> Result<Downloaded, Fail
     watchers.push(Box::new(how_far.clone()));
     tokio::select! {
         result = native::download(&options, &watchers) => {
-            result.map_err(|error| how_far.add_to(error.into()))
+            result.map_err(|error| if error.keeps_what_came() {
+                how_far.add_to(error.into())
+            } else {
+                error.into()
+            })
         }
         _ = endings.next() => Err(how_far.interrupted()),
     }

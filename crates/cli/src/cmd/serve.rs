@@ -62,7 +62,7 @@ pub(crate) struct ListenArgs {
 /// How a server serves, whichever command started it.
 #[derive(clap::Args, Debug)]
 pub(crate) struct ServeArgs {
-    /// Folder where checksums are remembered [default: towline in `$XDG_STATE_HOME`]
+    /// Folder for the server's own key and remembered checksums [default: towline in `$XDG_STATE_HOME`]
     #[arg(long, value_name = "DIR", env = "TOWLINE_STATE_DIR")]
     state_dir: Option<PathBuf>,
     /// Connections served at once

@@ -5,41 +5,28 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use towline_client::monitor::{Event, Monitor};
-use towline_proto::milestones::Milestones;
 
-use super::state::Progress;
+use super::state::Tenths;
 use crate::output;
 use crate::trust::Announcement;
 
 /// Prints a line at every tenth of the way, and at everything that goes wrong.
 pub(crate) struct Lines {
     name: String,
-    told: Mutex<Told>,
-}
-
-/// How far a transfer is, and what of it was told.
-struct Told {
-    progress: Progress,
-    milestones: Milestones,
+    tenths: Mutex<Tenths>,
 }
 
 impl Lines {
     /// Lines about a transfer of `name`, which is safe to print.
     pub(crate) fn new(name: &str) -> Self {
-        let told = Told { progress: Progress::default(), milestones: Milestones::new(0) };
-        Self { name: name.to_owned(), told: Mutex::new(told) }
+        Self { name: name.to_owned(), tenths: Mutex::new(Tenths::new()) }
     }
 
     fn note(&self, event: &Event<'_>) {
         let now = Instant::now();
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let Told { progress, milestones } = &mut *told;
-        progress.note(event, now);
-        if let Event::Started { size, .. } = event {
-            *milestones = Milestones::new(*size);
-        }
-        if let Some(percent) = milestones.reached(progress.done_bytes()) {
-            let facts = progress.facts(now).join(", ");
+        let mut tenths = self.tenths.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(percent) = tenths.note(event, now) {
+            let facts = tenths.progress.facts(now).join(", ");
             output::message(format_args!("{}: {percent} % ({facts})", self.name));
         }
     }

@@ -1,31 +1,33 @@
 //! The log's lines about a transfer.
 
 use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use towline_client::monitor::{Event, Monitor};
 use towline_client::trust::Kept;
-use towline_proto::milestones::Milestones;
 
 use super::lines::Retry;
+use super::state::Tenths;
 use crate::trust::Announcement;
 
 /// Logs connections, every tenth of the way, errors, and the checksum.
 pub(super) struct Log {
     name: String,
-    progress: Mutex<(u64, Milestones)>,
+    tenths: Mutex<Tenths>,
 }
 
 impl Log {
     /// Logs a transfer of `name`, which is safe to print.
     pub(super) fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), progress: Mutex::new((0, Milestones::new(0))) }
+        Self { name: name.to_owned(), tenths: Mutex::new(Tenths::new()) }
     }
 }
 
 impl Monitor for Log {
     fn on_event(&self, event: &Event<'_>) {
         let name = &self.name;
-        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tenths = self.tenths.lock().unwrap_or_else(PoisonError::into_inner);
+        let reached = tenths.note(event, Instant::now());
         match event {
             Event::Connecting { address, attempt } => {
                 tracing::info!("{name}: connecting to {address}, attempt {attempt}");
@@ -37,18 +39,10 @@ impl Monitor for Log {
             }
             Event::Trusted { news } => tracing::warn!("{}", Announcement(news)),
             Event::Started { size, md5 } => {
-                *progress = (0, Milestones::new(*size));
                 let md5 = md5.map(|md5| format!(", MD5 {md5}")).unwrap_or_default();
                 tracing::info!("{name}: {size} bytes follow{md5}");
             }
             Event::Damaged { bytes } => tracing::warn!("{name}: {bytes} bytes came damaged"),
-            Event::Received { bytes } | Event::Holes { bytes } | Event::Kept { bytes } => {
-                let (received, milestones) = &mut *progress;
-                *received += bytes;
-                if let Some(percent) = milestones.reached(*received) {
-                    tracing::info!("{name}: {percent} %");
-                }
-            }
             Event::Retrying { error, attempt, wait, discarded_bytes } => {
                 let retry = Retry { error, wait: *wait, discarded_bytes: *discarded_bytes };
                 tracing::warn!("{name}: attempt {attempt} failed: {retry}");
@@ -56,6 +50,9 @@ impl Monitor for Log {
             Event::Verified { md5 } => tracing::info!("{name}: checksum verified, MD5 {md5}"),
             Event::Published { path } => tracing::info!("{name}: saved as {path:?}"),
             _ => {}
+        }
+        if let Some(percent) = reached {
+            tracing::info!("{name}: {percent} %");
         }
     }
 }

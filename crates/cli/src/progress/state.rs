@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use towline_client::monitor::Event;
+use towline_proto::milestones::Milestones;
 
 use crate::output;
 
@@ -117,6 +118,28 @@ impl Progress {
             }
         }
         facts
+    }
+}
+
+/// Progress, and which tenths of the way were told.
+#[derive(Debug)]
+pub(super) struct Tenths {
+    pub(super) progress: Progress,
+    milestones: Milestones,
+}
+
+impl Tenths {
+    pub(super) fn new() -> Self {
+        Self { progress: Progress::default(), milestones: Milestones::new(0) }
+    }
+
+    /// Takes note of an event; tells the percentage where another tenth of the way is done.
+    pub(super) fn note(&mut self, event: &Event<'_>, now: Instant) -> Option<u8> {
+        self.progress.note(event, now);
+        if let Event::Started { size, .. } = event {
+            self.milestones = Milestones::new(*size);
+        }
+        self.milestones.reached(self.progress.done_bytes())
     }
 }
 

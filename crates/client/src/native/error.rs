@@ -55,6 +55,11 @@ pub enum Failure {
 }
 
 impl DownloadError {
+    /// Whether what has come is here for another attempt to go on from.
+    pub fn keeps_what_came(&self) -> bool {
+        !matches!(self.failure, Failure::Stage(StageError::Unsynced { .. }))
+    }
+
     pub(super) fn new(options: &Options, elapsed: Duration, failure: Failure) -> Self {
         let (name, address) = (options.name.to_string(), options.address.clone());
         Self { name, address, elapsed, failure }

@@ -1,8 +1,8 @@
 //! What a server shows: a key, and a certificate for it.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{DirBuilder, File};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,6 +10,7 @@ use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
+use tempfile::NamedTempFile;
 
 use super::{Pin, provider};
 
@@ -39,12 +40,18 @@ pub struct Identity {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum IdentityError {
-    /// A file cannot be read or written.
-    #[error("cannot {step} {}: {source}", path.display())]
-    File {
-        /// What was being done.
-        step: &'static str,
+    /// A file cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Unreadable {
         /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A key that was made cannot be kept. Nobody has seen it yet.
+    #[error("cannot keep a key in {}: {source}", path.display())]
+    Unkept {
+        /// The folder.
         path: PathBuf,
         /// The system's reason.
         source: io::Error,
@@ -78,7 +85,8 @@ impl Identity {
     pub fn own(folder: &Path) -> Result<Self, IdentityError> {
         let path = folder.join(OWN_FILE);
         if !path.exists() {
-            keep(&path, &make()?)?;
+            let unkept = |source| IdentityError::Unkept { path: folder.to_owned(), source };
+            keep(folder, &make()?).map_err(unkept)?;
         }
         let pem = read(&path, OTHERS)?;
         Self::from_pem(&pem, &path, &pem, &path)
@@ -142,31 +150,21 @@ fn make() -> Result<String, IdentityError> {
 }
 
 /// Puts a new identity in its place, unless another process was faster.
-fn keep(path: &Path, pem: &str) -> Result<(), IdentityError> {
-    let failed = |step, source| IdentityError::File { step, path: path.to_owned(), source };
-    if let Some(folder) = path.parent() {
-        let mut builder = std::fs::DirBuilder::new();
-        let made = builder.recursive(true).mode(0o700).create(folder);
-        made.map_err(|source| failed("make the folder of", source))?;
+fn keep(folder: &Path, pem: &str) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    // Readable by its owner alone, from the beginning on.
+    let mut draft = NamedTempFile::new_in(folder)?;
+    draft.write_all(pem.as_bytes())?;
+    draft.as_file().sync_all()?;
+    match draft.persist_noclobber(folder.join(OWN_FILE)) {
+        Err(lost) if lost.error.kind() != io::ErrorKind::AlreadyExists => Err(lost.error),
+        _ => File::open(folder)?.sync_all(),
     }
-    let draft = path.with_extension(format!("{}.new", std::process::id()));
-    let written = write_secret(&draft, pem).and_then(|()| std::fs::hard_link(&draft, path));
-    let _ = std::fs::remove_file(&draft);
-    match written {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(failed("write", error)),
-        _ => Ok(()),
-    }
-}
-
-fn write_secret(path: &Path, text: &str) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()
 }
 
 /// Reads a file that nobody with one of the `forbidden` permission bits may open.
 fn read(path: &Path, forbidden: u32) -> Result<Vec<u8>, IdentityError> {
-    let failed = |source| IdentityError::File { step: "read", path: path.to_owned(), source };
+    let failed = |source| IdentityError::Unreadable { path: path.to_owned(), source };
     let file = File::open(path).map_err(failed)?;
     let mode = file.metadata().map_err(failed)?.mode() & 0o777;
     if mode & forbidden != 0 {
@@ -196,6 +194,18 @@ mod tests {
     }
 
     #[test]
+    fn a_key_that_cannot_be_kept_is_told_from_one_that_cannot_be_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let unkept = Identity::own(&file.join("state")).unwrap_err();
+        assert!(matches!(unkept, IdentityError::Unkept { .. }), "{unkept}");
+        std::fs::create_dir(folder.path().join(OWN_FILE)).unwrap();
+        let unreadable = Identity::own(folder.path()).unwrap_err();
+        assert!(!matches!(unreadable, IdentityError::Unkept { .. }), "{unreadable}");
+    }
+
+    #[test]
     fn a_key_that_others_may_read_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         Identity::own(folder.path()).unwrap();
@@ -214,7 +224,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = |name: &str, text: &str| {
             let path = folder.path().join(name);
-            write_secret(&path, text).unwrap();
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
             path
         };
         let (one, other) = (file("one", &make().unwrap()), file("other", &make().unwrap()));

@@ -76,6 +76,8 @@ async fn a_file_that_cannot_be_synced_is_not_published_and_not_believed_later() 
     failed.assert_failed(7);
     let said = failed.stderr.contains("cannot sync got/file") && failed.stderr.contains("check it");
     assert!(said, "{failed:?}");
+    assert!(failed.stderr.contains("nothing of it is kept"), "{failed:?}");
+    assert!(!failed.stderr.contains("goes on from there"), "{failed:?}");
     assert_eq!(std::fs::read(ground.path("got/file")).unwrap(), OLD);
     // The system would take for written what it has failed to write.
     let done = got(ground.get_durably(ground.server.addr(), "got")).await.done();

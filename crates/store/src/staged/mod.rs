@@ -2,6 +2,8 @@
 //!
 //! Whatever happens before that, also `kill -9` or a power cut, the final name holds what it held.
 
+mod error;
+
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
@@ -17,6 +19,7 @@ use rustix::fs::{flock, fstat, fstatvfs, fsync, linkat, openat, renameat, rename
 use rustix::io::Errno;
 use towline_proto::name::{RemoteName, part_name};
 
+pub use self::error::StageError;
 use crate::folders::{NewFolders, sync_folder};
 use crate::syncer::Syncer;
 
@@ -73,52 +76,6 @@ pub struct Staged {
     syncer: Syncer,
     new_folders: NewFolders,
     leftovers: Leftovers,
-}
-
-/// Why a file could not be received.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StageError {
-    /// A folder on the way cannot be made or opened.
-    #[error("cannot use the folder {}: {source}", path.display())]
-    Folder {
-        /// The folder.
-        path: PathBuf,
-        /// The system's reason.
-        source: io::Error,
-    },
-    /// The final name is taken, and may not be replaced.
-    #[error("{} exists already", .0.display())]
-    TargetExists(PathBuf),
-    /// Another process is receiving the same file.
-    #[error("{} is being received by another transfer; wait for it to end", .0.display())]
-    Busy(PathBuf),
-    /// The final name is a folder, which a file cannot replace.
-    #[error("{} is a folder; move it away or choose another name", .0.display())]
-    TargetIsFolder(PathBuf),
-    /// The file system has less room than the file needs.
-    #[error(
-        "{} needs {needed_bytes} bytes and its file system has {free_bytes} left; make room and try again",
-        path.display()
-    )]
-    NoSpace {
-        /// The file to be.
-        path: PathBuf,
-        /// Its size.
-        needed_bytes: u64,
-        /// What is left.
-        free_bytes: u64,
-    },
-    /// Making, writing, syncing or renaming failed.
-    #[error("cannot {step} {}: {source}{}", path.display(), advice(source))]
-    File {
-        /// What was being done.
-        step: &'static str,
-        /// The file to be.
-        path: PathBuf,
-        /// The system's reason.
-        source: io::Error,
-    },
 }
 
 impl Staged {
@@ -228,7 +185,7 @@ impl Staged {
         if durability == Durability::Synced
             && let Err(source) = self.syncer.finish()
         {
-            let failed = self.file_failed("sync", source);
+            let failed = StageError::Unsynced { path: self.target.clone(), source };
             // The system counts as written what it failed to write (fsync(2)): read again it would look sound,
             // and the next sync would succeed without it.
             self.discard();
@@ -299,18 +256,6 @@ impl Staged {
 
     fn file_failed(&self, step: &'static str, source: io::Error) -> StageError {
         StageError::File { step, path: self.target.clone(), source }
-    }
-}
-
-/// What to do about an error, where something can be done.
-fn advice(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::StorageFull => "; make room and try again",
-        io::ErrorKind::QuotaExceeded => "; make room within the quota and try again",
-        _ if error.raw_os_error() == Some(Errno::IO.raw_os_error()) => {
-            "; the disk may be failing: check it, or choose another folder"
-        }
-        _ => "",
     }
 }
 
