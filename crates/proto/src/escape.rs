@@ -1,6 +1,7 @@
 //! Text from elsewhere, made safe to print in terminals and logs.
 
 use std::fmt::{self, Write};
+use std::path::Path;
 
 /// Bytes that somebody else chose, shown so that they can neither move a cursor, start a line, nor
 /// reorder what stands around them.
@@ -29,8 +30,38 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
+/// A path, shown as [`Escaped`] shows bytes: a server may have chosen the names in it.
+#[derive(Clone, Copy, Debug)]
+pub struct EscapedPath<'a>(pub &'a Path);
+
+impl fmt::Display for EscapedPath<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Escaped(self.0.as_os_str().as_encoded_bytes()).fmt(f)
+    }
+}
+
+/// Text in JSON, on one line, whose hidden characters are escaped and mean the same.
+#[derive(Clone, Copy, Debug)]
+pub struct EscapedJson<'a>(pub &'a str);
+
+impl fmt::Display for EscapedJson<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Outside of strings, where there is nothing to escape, it has nothing but visible ASCII.
+        for character in self.0.chars() {
+            if !is_hidden(character) {
+                f.write_char(character)?;
+                continue;
+            }
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                write!(f, "\\u{unit:04x}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Whether a character acts on a terminal or on its neighbours instead of being seen.
-fn is_hidden(character: char) -> bool {
+pub fn is_hidden(character: char) -> bool {
     character.is_control()
         || matches!(character,
             '\u{061C}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}'
@@ -40,7 +71,9 @@ fn is_hidden(character: char) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::Escaped;
+    use std::path::Path;
+
+    use super::{Escaped, EscapedJson, EscapedPath};
 
     fn escaped(bytes: &[u8]) -> String {
         Escaped(bytes).to_string()
@@ -55,6 +88,19 @@ mod tests {
     fn escape_sequences_and_line_breaks_are_defused() {
         assert_eq!(escaped(b"\x1b[2Ja\nb\r\tc"), "\\u{1b}[2Ja\\nb\\r\\tc");
         assert_eq!(escaped("a\u{202E}b\u{9b}c\u{2028}".as_bytes()), "a\\u{202e}b\\u{9b}c\\u{2028}");
+    }
+
+    #[test]
+    fn json_stays_json_and_says_the_same_without_hidden_characters() {
+        let json = "{\"name\":\"\u{7f}\u{9b}2J \u{202e}é\u{e0041}\\n\"}";
+        let escaped = r#"{"name":"\u007f\u009b2J \u202eé\udb40\udc41\n"}"#;
+        assert_eq!(EscapedJson(json).to_string(), escaped);
+    }
+
+    #[test]
+    fn paths_are_defused_as_names_are() {
+        let path = Path::new("downloads/\u{1b}]0;x\u{7}\u{202E}.bin");
+        assert_eq!(EscapedPath(path).to_string(), "downloads/\\u{1b}]0;x\\u{7}\\u{202e}.bin");
     }
 
     #[test]

@@ -39,3 +39,27 @@ pub const HASHES_MAX: u32 = 1_024;
 
 /// Most requests of one connection that wait for an answer.
 pub const PIPELINED_MAX: usize = 32;
+
+/// Most entries in one frame of a listing, and most files in one request for small files.
+pub const ENTRIES_MAX: usize = 1_024;
+
+/// Most entries that one request for a listing may ask for.
+pub const LISTED_MAX: u32 = 1 << 20;
+
+/// Most rules of a listing that say what belongs to it.
+pub const RULES_MAX: usize = 256;
+
+/// Longest pattern of such a rule, in bytes.
+pub const PATTERN_BYTES_MAX: usize = 1_024;
+
+/// Bytes of all patterns of a listing together: made ready to be asked, they take a hundred times as much.
+pub const PATTERNS_BYTES_MAX: usize = 16 * 1_024;
+
+/// Longest target of a symbolic link that is told, in bytes: what Linux follows.
+pub const LINK_BYTES_MAX: usize = 4_096;
+
+/// Longest name of a user, in bytes.
+pub const USER_BYTES_MAX: usize = 256;
+
+/// Longest password or token, in bytes.
+pub const SECRET_BYTES_MAX: usize = 1_024;

@@ -1,5 +1,6 @@
 //! The one normaliser of remote names: parsed once, valid ever after.
 
+use std::cmp::Ordering;
 use std::fmt;
 
 use crate::escape::Escaped;
@@ -97,6 +98,25 @@ impl RemoteName {
         (folders, last)
     }
 
+    /// The name of what has the name `self` below `folder`; `None` is the served folder itself.
+    pub fn below(&self, folder: Option<&Self>) -> Result<Self, NameError> {
+        match folder {
+            None => Ok(self.clone()),
+            Some(folder) => Self::parse(&[&folder.0, &b"/"[..], &self.0].concat()),
+        }
+    }
+
+    /// The name of the folder that holds it; `None` for the served folder itself.
+    pub fn parent_bytes(&self) -> Option<&[u8]> {
+        let slash = self.0.iter().rposition(|&byte| byte == b'/')?;
+        self.0.get(..slash)
+    }
+
+    /// The order of listings: by components, so that what is in a folder follows the folder at once.
+    pub fn cmp_in_tree(&self, other: &Self) -> Ordering {
+        self.components().cmp(other.components())
+    }
+
     /// The last component.
     pub fn file_name(&self) -> &[u8] {
         self.split_last().1
@@ -164,6 +184,17 @@ mod tests {
         assert_eq!(folders.collect::<Vec<_>>(), [b"a", b"b"]);
         assert_eq!(last, b"c.txt");
         assert_eq!(RemoteName::parse(b"plain").unwrap().file_name(), b"plain");
+    }
+
+    #[test]
+    fn what_is_in_a_folder_follows_it_at_once() {
+        let name = |text: &str| RemoteName::parse(text.as_bytes()).unwrap();
+        let order = ["a", "a/b", "a/b/c", "a!", "a!/b", "b"].map(name);
+        assert!(order.is_sorted_by(|a, b| a.cmp_in_tree(b).is_lt()));
+        assert_eq!(name("c").below(Some(&name("a/b"))).unwrap(), name("a/b/c"));
+        assert!(
+            name(&"c/".repeat(200)[..399]).below(Some(&name(&"d/".repeat(60)[..119]))).is_err()
+        );
     }
 
     #[test]

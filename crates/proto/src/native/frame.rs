@@ -9,6 +9,9 @@ pub const HEADER_BYTES: usize = 9;
 /// Bytes of the header that its CRC covers.
 const COVERED_BYTES: usize = 5;
 
+/// Where the numbers of what only servers send begin.
+const ANSWERS_FROM: u8 = 0x40;
+
 /// What a frame is. Numbers below 0x40 are requests, 0x40 is content, numbers from 0x80 are answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -20,6 +23,12 @@ pub enum Kind {
     Hashes,
     /// Gives up all requests that wait for an answer.
     Cancel,
+    /// Asks what is in a folder.
+    List,
+    /// Asks for small files, many at once.
+    FetchTree,
+    /// Proves who asks.
+    LogIn,
     /// Bytes of a piece, in order.
     Data,
     /// Answers `Stat`.
@@ -36,15 +45,21 @@ pub enum Kind {
     Error,
     /// Says that the server is still at work.
     Heartbeat,
+    /// Some of what is in a folder.
+    Entries,
+    /// Begins a small file, or says why it is not sent.
+    File,
 }
 
-/// Every kind with its number on the wire. Reserved: 0x05 to 0x0B for List, `FetchTree`, Put, Commit, Remove,
-/// Rename and `MakeDir`.
-const KINDS: [(u8, Kind); 12] = [
+/// Every kind with its number on the wire. Reserved: 0x07 to 0x0B for Put, Commit, Remove, Rename and `MakeDir`.
+const KINDS: [(u8, Kind); 17] = [
     (0x01, Kind::Stat),
     (0x02, Kind::Fetch),
     (0x03, Kind::Hashes),
     (0x04, Kind::Cancel),
+    (0x05, Kind::List),
+    (0x06, Kind::FetchTree),
+    (0x0C, Kind::LogIn),
     (0x40, Kind::Data),
     (0x81, Kind::Info),
     (0x82, Kind::Piece),
@@ -53,6 +68,8 @@ const KINDS: [(u8, Kind); 12] = [
     (0x85, Kind::Done),
     (0x86, Kind::Error),
     (0x87, Kind::Heartbeat),
+    (0x88, Kind::Entries),
+    (0x89, Kind::File),
 ];
 
 /// A frame's header, checked against the caps.
@@ -76,6 +93,9 @@ pub enum FrameError {
     /// A number that no kind has.
     #[error("a frame of the unknown kind {0:#04x}")]
     Kind(u8),
+    /// What only servers send.
+    #[error("a {0:?} frame in a request's place")]
+    NoRequest(Kind),
     /// The length is above the cap of the kind.
     #[error("a frame of {length} bytes, more than its kind may have")]
     TooLong {
@@ -107,6 +127,11 @@ impl Kind {
         found.map(|(_, kind)| *kind).ok_or(FrameError::Kind(number))
     }
 
+    /// Whether it is what clients send.
+    fn is_request(self) -> bool {
+        self.number() < ANSWERS_FROM
+    }
+
     /// Longest payload of a frame of this kind, in bytes.
     pub fn bytes_max(self) -> usize {
         if self == Self::Data { DATA_BYTES_MAX } else { CONTROL_BYTES_MAX }
@@ -135,6 +160,12 @@ impl Header {
             }
         }
         Ok(header)
+    }
+
+    /// Reads the header of what a client sends. What only servers send is refused before a byte of its payload.
+    pub fn decode_request(bytes: &[u8; HEADER_BYTES]) -> Result<Self, FrameError> {
+        let header = Self::decode(bytes)?;
+        if header.kind.is_request() { Ok(header) } else { Err(FrameError::NoRequest(header.kind)) }
     }
 
     /// Checks a control payload against the header's CRC.
@@ -168,7 +199,7 @@ fn header(kind: Kind, length: usize, covered_payload: &[u8]) -> [u8; HEADER_BYTE
 
 #[cfg(test)]
 mod tests {
-    use super::{FrameError, HEADER_BYTES, Header, KINDS, Kind, control, data_header};
+    use super::{FrameError, HEADER_BYTES, Header, KINDS, Kind, control, data_header, header};
     use crate::limits::{CONTROL_BYTES_MAX, DATA_BYTES_MAX};
 
     fn header_of(frame: &[u8]) -> Result<Header, FrameError> {
@@ -205,6 +236,15 @@ mod tests {
             let mut flipped = frame;
             flipped[bit / 8] ^= 1 << (bit % 8);
             assert!(header_of(&flipped).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn what_only_servers_send_is_no_request() {
+        for (number, kind) in KINDS {
+            let header = header(kind, 1, b"");
+            let expected = if number < 0x40 { Ok(kind) } else { Err(FrameError::NoRequest(kind)) };
+            assert_eq!(Header::decode_request(&header).map(|header| header.kind), expected);
         }
     }
 

@@ -6,7 +6,7 @@ use crate::codec::{Incomplete, Reader};
 pub const PREFACE_BYTES: usize = 20;
 
 /// "÷TOW", which the sniff table knows.
-const MAGIC: [u8; 4] = [0xF7, b'T', b'O', b'W'];
+pub const MAGIC: [u8; 4] = [0xF7, b'T', b'O', b'W'];
 
 /// The version that is spoken here.
 const VERSION: u8 = 1;
