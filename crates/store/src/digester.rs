@@ -2,16 +2,17 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::{Semaphore, watch};
 use tokio::task::spawn_blocking;
+use tokio::time::{sleep, timeout};
 use towline_proto::digest::Md5Digest;
 
 use crate::hash_store::HashStore;
-use crate::hashing::{Pace, md5_of};
+use crate::hashing::{FileMd5, Reading};
 use crate::local::LocalFile;
 use crate::version::Version;
 
@@ -19,14 +20,35 @@ use crate::version::Version;
 /// hashing comes back and finds it further along; without this, a huge cold file could never be served to it.
 const ABANDONED_AFTER: Duration = Duration::from_mins(10);
 
+/// How many go on so at once; beyond, whoever leaves has it given up.
+const ABANDONED_MAX: usize = 16;
+
+/// How soon it is noticed that somebody came back.
+const COME_BACK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Bytes that are read in one turn. A worker takes turns, so that a small file waits for no huge one.
+const TURN_BYTES: u64 = 32 << 20;
+
 /// Computes MD5s, each version's at most once at a time, by a bounded number of workers.
 #[derive(Debug)]
 pub struct Digester {
     hash_store: Option<Arc<HashStore>>,
     workers: Semaphore,
+    abandoned_places: Semaphore,
     closed: AtomicBool,
     abandoned_after: Duration,
     jobs: Mutex<HashMap<Version, Arc<Job>>>,
+    known: AtomicU64,
+    computed: AtomicU64,
+}
+
+/// How many MD5s were had since the start, by where from. Those who waited for one together count once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Md5Counts {
+    /// From the hash store.
+    pub known: u64,
+    /// By reading the file.
+    pub computed: u64,
 }
 
 /// The place where those who wait for one version find its outcome.
@@ -67,9 +89,12 @@ impl Digester {
         Arc::new(Self {
             hash_store,
             workers,
+            abandoned_places: Semaphore::new(ABANDONED_MAX),
             closed: AtomicBool::new(false),
             abandoned_after,
             jobs: Mutex::default(),
+            known: AtomicU64::new(0),
+            computed: AtomicU64::new(0),
         })
     }
 
@@ -80,6 +105,13 @@ impl Digester {
         let outcome =
             outcome.wait_for(Option::is_some).await.map_err(|_| DigestError::Abandoned)?;
         outcome.clone().unwrap_or(Err(DigestError::Abandoned))
+    }
+
+    /// How many there were.
+    pub fn counts(&self) -> Md5Counts {
+        let [known, computed] =
+            [&self.known, &self.computed].map(|count| count.load(Ordering::Relaxed));
+        Md5Counts { known, computed }
     }
 
     /// Ends all hashing, soon: who still waits is told that it was given up. Without this, a runtime that is
@@ -107,7 +139,10 @@ impl Digester {
 
     async fn run_job(self: Arc<Self>, file: LocalFile, job: Arc<Job>) {
         let outcome = match self.remembered(file.version).await {
-            Some(md5) => Ok(md5),
+            Some(md5) => {
+                self.known.fetch_add(1, Ordering::Relaxed);
+                Ok(md5)
+            }
             None => self.compute_unless_abandoned(&file, &job).await,
         };
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner).remove(&file.version);
@@ -120,13 +155,8 @@ impl Digester {
         job: &Job,
     ) -> Result<Md5Digest, DigestError> {
         let stop = Arc::new(AtomicBool::new(false));
-        let computing = async {
-            let _worker = self.workers.acquire().await.map_err(|_| DigestError::Abandoned)?;
-            let (this, file, stop) = (Arc::clone(self), file.clone(), Arc::clone(&stop));
-            spawn_blocking(move || this.compute(&file, &stop)).await.map_err(io::Error::from)?
-        };
         tokio::select! {
-            outcome = computing => outcome,
+            outcome = self.compute(file, &stop) => outcome,
             () = self.abandoned(job) => {
                 stop.store(true, Ordering::Relaxed);
                 Err(DigestError::Abandoned)
@@ -134,33 +164,54 @@ impl Digester {
         }
     }
 
-    /// Reads and hashes the file; blocks.
-    fn compute(&self, file: &LocalFile, stop: &AtomicBool) -> Result<Md5Digest, DigestError> {
+    /// Reads and hashes the file, in turns with others.
+    async fn compute(
+        self: &Arc<Self>,
+        file: &LocalFile,
+        stop: &Arc<AtomicBool>,
+    ) -> Result<Md5Digest, DigestError> {
         let began = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let pace = || {
-            if stop.load(Ordering::Relaxed) || self.closed.load(Ordering::Relaxed) {
-                Pace::Stop
-            } else {
-                Pace::GoOn
+        let mut hashing = FileMd5::default();
+        let md5 = loop {
+            // Who waits longest comes next.
+            let _worker = self.workers.acquire().await.map_err(|_| DigestError::Abandoned)?;
+            let (this, file, stop) = (Arc::clone(self), file.clone(), Arc::clone(stop));
+            let turn = move || {
+                let is_wanted = || {
+                    let is_over = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
+                    !is_over(&stop) && !is_over(&this.closed)
+                };
+                let reading = hashing.read_on(&file.file, TURN_BYTES, is_wanted);
+                (hashing, reading)
+            };
+            let (back, reading) = spawn_blocking(turn).await.map_err(io::Error::from)?;
+            match reading? {
+                Reading::Ended(md5) => break md5,
+                Reading::Paused => hashing = back,
             }
         };
-        let md5 = md5_of(&file.file, pace)?.ok_or(DigestError::Abandoned)?;
         if !file.is_unchanged()? {
             return Err(DigestError::Changed);
         }
+        self.computed.fetch_add(1, Ordering::Relaxed);
         let began_ns = i64::try_from(began.as_nanos()).unwrap_or(i64::MAX);
         if file.version.settled_at(began_ns) {
-            self.remember(&file.version, md5);
+            self.remember(file.version, md5).await;
         }
         Ok(md5)
     }
 
-    /// Ends when nobody has waited for the outcome for a while.
+    /// Ends when nobody has waited for the outcome for a while, or at once where there are many such.
     async fn abandoned(&self, job: &Job) {
         loop {
             job.closed().await;
-            tokio::time::sleep(self.abandoned_after).await;
-            if job.is_closed() {
+            let Ok(_place) = self.abandoned_places.try_acquire() else { return };
+            let coming_back = async {
+                while job.is_closed() {
+                    sleep(COME_BACK_INTERVAL).await;
+                }
+            };
+            if timeout(self.abandoned_after, coming_back).await.is_err() {
                 return;
             }
         }
@@ -178,13 +229,16 @@ impl Digester {
         spawn_blocking(lookup).await.ok().flatten()
     }
 
-    fn remember(&self, version: &Version, md5: Md5Digest) {
-        let Some(store) = &self.hash_store else {
-            return;
+    async fn remember(self: &Arc<Self>, version: Version, md5: Md5Digest) {
+        let this = Arc::clone(self);
+        let remembering = move || {
+            let Some(store) = &this.hash_store else { return };
+            if let Err(error) = store.remember_md5(&version, md5) {
+                tracing::warn!("the hash store cannot be written: {error}");
+            }
         };
-        if let Err(error) = store.remember_md5(version, md5) {
-            tracing::warn!("the hash store cannot be written: {error}");
-        }
+        // Its panic has been told.
+        let _ = spawn_blocking(remembering).await;
     }
 }
 
@@ -195,7 +249,7 @@ mod tests {
 
     use towline_proto::name::RemoteName;
 
-    use super::{DigestError, Digester};
+    use super::{ABANDONED_MAX, DigestError, Digester};
     use crate::beneath::Links;
     use crate::hash_store::HashStore;
     use crate::local::{LocalFile, LocalRoot};
@@ -210,22 +264,31 @@ mod tests {
     }
 
     fn open(folder: &std::path::Path) -> LocalFile {
+        open_named(folder, "file")
+    }
+
+    fn open_named(folder: &std::path::Path, name: &str) -> LocalFile {
         let root = LocalRoot::open(folder, Links::Refuse).unwrap();
-        root.open_file(&RemoteName::parse(b"file").unwrap()).unwrap()
+        root.open_file(&RemoteName::parse(name.as_bytes()).unwrap()).unwrap()
+    }
+
+    fn is_settled(file: &LocalFile) -> bool {
+        let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos();
+        file.version.settled_at(i64::try_from(now).unwrap())
     }
 
     /// Makes a file's change time old by waiting for the clock, which alone can do it.
     fn wait_until_settled(file: &LocalFile) {
-        let now = || std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos();
-        while !file.version.settled_at(i64::try_from(now()).unwrap()) {
+        while !is_settled(file) {
             std::thread::yield_now();
         }
     }
 
-    #[tokio::test(flavor = "multi_thread")]
+    #[tokio::test]
     async fn a_hundred_who_wait_share_one_computation() {
         let (_folder, file) = folder_with(&vec![1; 8 * MIB]);
         let digester = Digester::new(None, 1);
+        // One thread, which does nothing else meanwhile.
         let waiting: Vec<_> = (0..100).map(|_| digester.join_job(&file)).collect();
         assert_eq!(digester.jobs.lock().unwrap().len(), 1);
         for mut outcome in waiting {
@@ -243,7 +306,9 @@ mod tests {
             || Digester::new(Some(Arc::new(HashStore::open(state.path()).unwrap())), 1);
         let (_folder, file) = folder_with(&vec![2; 2 * MIB]);
         let md5 = new_digester().md5(&file).await.unwrap();
-        assert_eq!(remembered(&file), None);
+        let found = remembered(&file);
+        // On a machine that stood still meanwhile it is no fresh one any more.
+        assert!(found.is_none() || is_settled(&file));
         wait_until_settled(&file);
         assert_eq!(new_digester().md5(&file).await.unwrap(), md5);
         assert_eq!(remembered(&file), Some(md5));
@@ -272,11 +337,12 @@ mod tests {
         assert!(matches!(error, DigestError::Changed), "{error}");
     }
 
-    #[tokio::test(flavor = "multi_thread")]
+    #[tokio::test]
     async fn hashing_goes_on_after_the_last_who_waited_has_left_and_then_ends() {
         let (_folder, file) = folder_with(b"content");
         let digester = Digester::abandoning_after(Duration::from_millis(20), None, 1);
         let busy = digester.workers.acquire().await.unwrap();
+        // One thread, which does nothing else before it has looked.
         drop(digester.join_job(&file));
         assert_eq!(digester.jobs.lock().unwrap().len(), 1, "the job outlives who began it");
         let job = Arc::clone(digester.jobs.lock().unwrap().get(&file.version).unwrap());
@@ -287,5 +353,32 @@ mod tests {
         assert!(matches!(*job.borrow(), Some(Err(DigestError::Abandoned))));
         drop(busy);
         assert!(digester.md5(&file).await.is_ok(), "asked again, it begins anew");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_small_file_waits_for_no_huge_one() {
+        let (folder, _) = folder_with(b"");
+        std::fs::File::create(folder.path().join("huge")).unwrap().set_len(1 << 40).unwrap();
+        let digester = Digester::new(None, 1);
+        let _huge = digester.join_job(&open_named(folder.path(), "huge"));
+        std::fs::write(folder.path().join("small"), "small").unwrap();
+        assert!(digester.md5(&open_named(folder.path(), "small")).await.is_ok());
+        digester.close();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_many_have_left_is_given_up_at_once() {
+        let (folder, _) = folder_with(b"");
+        let digester = Digester::new(None, 1);
+        let _busy = digester.workers.acquire().await.unwrap();
+        for number in 0..ABANDONED_MAX + 10 {
+            let name = number.to_string();
+            std::fs::write(folder.path().join(&name), "").unwrap();
+            drop(digester.join_job(&open_named(folder.path(), &name)));
+        }
+        while digester.jobs.lock().unwrap().len() > ABANDONED_MAX {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(digester.abandoned_places.available_permits(), 0);
     }
 }

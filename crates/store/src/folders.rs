@@ -2,15 +2,70 @@
 //! missing, and those below the user's folder removed again if nothing comes of it.
 
 use std::ffi::OsStr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use rustix::fs::{AtFlags, Mode, OFlags, fsync, mkdirat, open, openat, unlinkat};
+use rustix::fs::{
+    AtFlags, Dir, Mode, OFlags, RenameFlags, fsync, linkat, mkdirat, open, openat, renameat,
+    renameat_with, statat, unlinkat,
+};
 use rustix::io::Errno;
 use towline_proto::name::RemoteName;
 
-const OPEN_FOLDER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+pub(crate) const OPEN_FOLDER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+/// The folder below which a file's name is used.
+#[derive(Clone, Debug)]
+pub struct Base {
+    path: PathBuf,
+    /// Where it is open already, its path is told and not used: it may have become another folder's, or a link's.
+    open: Option<Arc<OwnedFd>>,
+}
+
+impl Base {
+    /// A folder that is open already.
+    pub fn opened(folder: Arc<OwnedFd>, path: PathBuf) -> Self {
+        Self { path, open: Some(folder) }
+    }
+
+    /// Where it is, or was when it was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// A folder that the user named, made where it is missing. The way to it may lead through links.
+impl From<PathBuf> for Base {
+    fn from(path: PathBuf) -> Self {
+        Self { path, open: None }
+    }
+}
+
+/// Renames a file or link, unless there is something of its new name.
+pub(crate) fn rename_noreplace(
+    from: impl AsFd,
+    name: &[u8],
+    to: impl AsFd,
+    to_name: &[u8],
+) -> Result<(), Errno> {
+    match renameat_with(&from, name, &to, to_name, RenameFlags::NOREPLACE) {
+        Err(Errno::INVAL | Errno::NOSYS) => {}
+        renamed => return renamed,
+    }
+    // This file system cannot do it in one step; a link does not replace either.
+    match linkat(&from, name, &to, to_name, AtFlags::empty()) {
+        Err(Errno::PERM | Errno::NOSYS | Errno::OPNOTSUPP) => {}
+        linked => return linked.and_then(|()| unlinkat(&from, name, AtFlags::empty())),
+    }
+    // And has no links: what comes between these two steps is replaced.
+    match statat(&to, to_name, AtFlags::SYMLINK_NOFOLLOW) {
+        Err(Errno::NOENT) => renameat(&from, name, &to, to_name),
+        Err(errno) => Err(errno),
+        Ok(_) => Err(Errno::EXIST),
+    }
+}
 
 /// Folders that were made for a file. Unless they are kept, those below the base that are still empty are
 /// removed when this is dropped; the base itself is the user's, and stays.
@@ -28,14 +83,18 @@ impl NewFolders {
     /// folder that could not be made or opened.
     pub(crate) fn open(
         &mut self,
-        base: &Path,
+        base: &Base,
         name: &RemoteName,
     ) -> Result<(OwnedFd, PathBuf), (PathBuf, Errno)> {
-        self.make_base(base)?;
-        self.keep();
-        let mut folder =
-            open(base, OPEN_FOLDER, Mode::empty()).map_err(|errno| (base.to_owned(), errno))?;
-        let mut path = base.to_owned();
+        let mut path = base.path.clone();
+        let opened = if let Some(folder) = &base.open {
+            openat(folder, c".", OPEN_FOLDER, Mode::empty())
+        } else {
+            self.make_base(&path)?;
+            self.keep();
+            open(&path, OPEN_FOLDER, Mode::empty())
+        };
+        let mut folder = opened.map_err(|errno| (path.clone(), errno))?;
         for component in name.split_last().0 {
             path.push(OsStr::from_bytes(component));
             folder = self.descend(folder, component).map_err(|errno| (path.clone(), errno))?;
@@ -54,7 +113,7 @@ impl NewFolders {
     }
 
     /// Makes `base` and its missing parents.
-    fn make_base(&mut self, base: &Path) -> Result<(), (PathBuf, Errno)> {
+    pub(crate) fn make_base(&mut self, base: &Path) -> Result<(), (PathBuf, Errno)> {
         let is_missing = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
         let missing: Vec<_> = base.ancestors().take_while(is_missing).collect();
         for path in missing.into_iter().rev() {
@@ -92,7 +151,7 @@ impl Drop for NewFolders {
 }
 
 /// Makes a folder, or finds that somebody else has; tells whether it is new.
-fn make_folder(parent: &OwnedFd, name: &[u8]) -> Result<bool, Errno> {
+pub(crate) fn make_folder(parent: impl AsFd, name: &[u8]) -> Result<bool, Errno> {
     match mkdirat(parent, name, Mode::RWXU | Mode::RWXG | Mode::RWXO) {
         Ok(()) => Ok(true),
         Err(Errno::EXIST) => Ok(false),
@@ -100,8 +159,27 @@ fn make_folder(parent: &OwnedFd, name: &[u8]) -> Result<bool, Errno> {
     }
 }
 
+/// Removes the folder `name` in `parent` with all that is in it, through no link.
+pub(crate) fn remove_folder(parent: impl AsFd, name: &[u8]) -> Result<(), Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let folder = openat(&parent, name, flags, Mode::empty())?;
+    for entry in Dir::read_from(&folder)? {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if name == b"." || name == b".." {
+            continue;
+        }
+        match unlinkat(&folder, name, AtFlags::empty()) {
+            // A folder: some systems say it in the one way, some in the other.
+            Err(Errno::ISDIR | Errno::PERM) => remove_folder(&folder, name)?,
+            removed => removed?,
+        }
+    }
+    unlinkat(parent, name, AtFlags::REMOVEDIR)
+}
+
 /// Syncs a folder that is only open as a path, which `fsync` does not take.
-pub(crate) fn sync_folder(folder: &OwnedFd) -> Result<(), Errno> {
+pub(crate) fn sync_folder(folder: impl AsFd) -> Result<(), Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     fsync(openat(folder, c".", flags, Mode::empty())?)
 }

@@ -1,17 +1,24 @@
 //! Hashes remembered across restarts, in SQLite. Losing it costs time, never correctness.
 
+use std::fs::{DirBuilder, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, params};
 use towline_proto::digest::Md5Digest;
+use towline_proto::escape::EscapedPath;
 use towline_proto::piece::PieceHash;
 
 use crate::version::Version;
 
 /// The database's file in the state directory.
 const FILE_NAME: &str = "hashes.sqlite";
+
+/// Who may look into it, and into its folder, besides their owner: nobody.
+const MODE: u32 = 0o600;
+const FOLDER_MODE: u32 = 0o700;
 
 /// Number of the tables' shape; another one is set aside and begun anew.
 const SCHEMA: i64 = 2;
@@ -34,7 +41,7 @@ pub struct HashStore {
 #[non_exhaustive]
 pub enum HashStoreError {
     /// The state directory cannot be made.
-    #[error("cannot make the state directory {}: {source}", path.display())]
+    #[error("cannot make the state directory {}: {source}", EscapedPath(path))]
     Folder {
         /// The state directory.
         path: PathBuf,
@@ -42,7 +49,7 @@ pub enum HashStoreError {
         source: std::io::Error,
     },
     /// The database failed.
-    #[error("the hash store {} failed: {source}", path.display())]
+    #[error("the hash store {} failed: {source}", EscapedPath(path))]
     Database {
         /// The database's file.
         path: PathBuf,
@@ -55,8 +62,8 @@ impl HashStore {
     /// Opens the store in `state_dir`, making both where they are missing. A database that is damaged or
     /// of another shape is set aside and begun anew.
     pub fn open(state_dir: &Path) -> Result<Self, HashStoreError> {
-        std::fs::create_dir_all(state_dir)
-            .map_err(|source| HashStoreError::Folder { path: state_dir.to_owned(), source })?;
+        let made = DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(state_dir);
+        made.map_err(|source| HashStoreError::Folder { path: state_dir.to_owned(), source })?;
         let path = state_dir.join(FILE_NAME);
         let connection = connect(&path)
             .or_else(|error| {
@@ -167,10 +174,14 @@ fn key(version: &Version) -> (i64, i64, i64, i64, i64) {
 }
 
 fn connect(path: &Path) -> Result<Connection, rusqlite::Error> {
+    // SQLite's files have the modes of the first. What cannot be made, SQLite says.
+    let _ = OpenOptions::new().append(true).create(true).mode(MODE).open(path);
     let connection = Connection::open(path)?;
     connection.busy_timeout(BUSY_MAX)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "NORMAL")?;
+    // A server that is confined has no folder for temporary files.
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
     match connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))? {
         SCHEMA => Ok(connection),
         0 => {

@@ -23,13 +23,20 @@ pub struct FileHashes {
     pub bytes: u64,
 }
 
-/// Whether to go on reading.
+/// The MD5 of a file's content, computed a part at a time.
+#[derive(Debug, Default)]
+pub struct FileMd5 {
+    md5: Md5,
+    offset: u64,
+}
+
+/// How far reading has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pace {
-    /// Read on.
-    GoOn,
-    /// Give up; nobody wants the result any more.
-    Stop,
+pub enum Reading {
+    /// To the end.
+    Ended(Md5Digest),
+    /// As far as it was asked for, or wanted.
+    Paused,
 }
 
 /// Hashes a file's content by BLAKE3 and MD5, telling `on_read` the bytes of each step.
@@ -41,22 +48,33 @@ pub fn hash_file(file: &File, mut on_read: impl FnMut(u64)) -> io::Result<FileHa
         md5.update(chunk);
         bytes += chunk.len() as u64;
         on_read(chunk.len() as u64);
-        Pace::GoOn
     })?;
     Ok(FileHashes { blake3: blake3.finalize(), md5: Md5Digest(md5.finalize().into()), bytes })
 }
 
-/// The MD5 of a file's content, `None` if `pace` stopped it; asked before each step.
-pub fn md5_of(file: &File, pace: impl Fn() -> Pace) -> io::Result<Option<Md5Digest>> {
-    let mut md5 = Md5::new();
-    let mut stopped = false;
-    read_through(file, |chunk| {
-        md5.update(chunk);
-        let pace = pace();
-        stopped = pace == Pace::Stop;
-        pace
-    })?;
-    Ok((!stopped).then(|| Md5Digest(md5.finalize().into())))
+impl FileMd5 {
+    /// Reads on, for some `bytes` and as long as `is_wanted`, which is asked after each step. It is always the same file.
+    pub fn read_on(
+        &mut self,
+        file: &File,
+        bytes: u64,
+        is_wanted: impl Fn() -> bool,
+    ) -> io::Result<Reading> {
+        if self.offset == 0 {
+            read_ahead_of(file);
+        }
+        let pause = self.offset.saturating_add(bytes);
+        let mut chunk = vec![0; CHUNK_BYTES];
+        while self.offset < pause && is_wanted() {
+            let read = read_some(file, &mut chunk, self.offset)?;
+            if read == 0 {
+                return Ok(Reading::Ended(Md5Digest(self.md5.clone().finalize().into())));
+            }
+            self.md5.update(&chunk[..read]);
+            self.offset += read as u64;
+        }
+        Ok(Reading::Paused)
+    }
 }
 
 /// The hash of a piece of a file, `None` where there is no such piece or the file ends before it does.
@@ -69,33 +87,43 @@ pub fn hash_piece(file: &File, geometry: Geometry, index: u32) -> io::Result<Opt
     let mut chunk = vec![0; CHUNK_BYTES];
     while hasher.left() > 0 {
         let wanted = usize::try_from(hasher.left()).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
-        match file.read_at(&mut chunk[..wanted], piece.end - hasher.left()) {
-            Ok(0) => return Ok(None),
-            Ok(read) => hasher.update(&chunk[..read]),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+        match read_some(file, &mut chunk[..wanted], piece.end - hasher.left())? {
+            0 => return Ok(None),
+            read => hasher.update(&chunk[..read]),
         }
     }
     Ok(hasher.finish())
 }
 
-/// Reads a file from its first byte to its last, in order, until `on_chunk` says to stop.
-fn read_through(file: &File, mut on_chunk: impl FnMut(&[u8]) -> Pace) -> io::Result<()> {
-    // Advice only: a file system that does not take it reads all the same.
-    let _ = fadvise(file, 0, None, Advice::Sequential);
+/// Reads a file from its first byte to its last, in order.
+fn read_through(file: &File, mut on_chunk: impl FnMut(&[u8])) -> io::Result<()> {
+    read_ahead_of(file);
     let mut chunk = vec![0; CHUNK_BYTES];
     let mut offset = 0;
     loop {
-        let read = match file.read_at(&mut chunk, offset) {
-            Ok(0) => return Ok(()),
-            Ok(read) => read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error),
-        };
-        if on_chunk(&chunk[..read]) == Pace::Stop {
-            return Ok(());
+        match read_some(file, &mut chunk, offset)? {
+            0 => return Ok(()),
+            read => {
+                on_chunk(&chunk[..read]);
+                offset += read as u64;
+            }
         }
-        offset += read as u64;
+    }
+}
+
+/// Tells the system that a file is about to be read in order. Advice only: a file system that does not take it reads all
+/// the same.
+fn read_ahead_of(file: &File) {
+    let _ = fadvise(file, 0, None, Advice::Sequential);
+}
+
+/// How many bytes were read; none at the file's end.
+fn read_some(file: &File, chunk: &mut [u8], offset: u64) -> io::Result<usize> {
+    loop {
+        match file.read_at(chunk, offset) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            read => return read,
+        }
     }
 }
 
@@ -103,7 +131,7 @@ fn read_through(file: &File, mut on_chunk: impl FnMut(&[u8]) -> Pace) -> io::Res
 mod tests {
     use std::io::Write;
 
-    use super::{Pace, hash_file, md5_of};
+    use super::{FileMd5, Reading, hash_file};
 
     #[test]
     fn the_hashes_are_the_published_ones() {
@@ -118,10 +146,19 @@ mod tests {
     }
 
     #[test]
-    fn hashing_stops_when_nobody_waits() {
-        let file = tempfile::tempfile().unwrap();
-        file.set_len(10 << 20).unwrap();
-        assert_eq!(md5_of(&file, || Pace::Stop).unwrap(), None);
-        assert!(md5_of(&file, || Pace::GoOn).unwrap().is_some());
+    fn what_is_read_in_parts_has_the_hash_of_the_whole() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&vec![7; 1 << 20]).unwrap();
+        let whole = hash_file(&file, |_| ()).unwrap().md5;
+        let mut hashing = FileMd5::default();
+        assert_eq!(hashing.read_on(&file, u64::MAX, || false).unwrap(), Reading::Paused);
+        let mut parts = 0;
+        let md5 = loop {
+            match hashing.read_on(&file, 1, || true).unwrap() {
+                Reading::Paused => parts += 1,
+                Reading::Ended(md5) => break md5,
+            }
+        };
+        assert_eq!((md5, parts), (whole, 4));
     }
 }

@@ -13,13 +13,11 @@ use rustix::io::Errno;
 use towline_proto::name::RemoteName;
 
 use crate::beneath::{Links, open_beneath};
+use crate::seen::{BLOCK_BYTES, Seen};
 use crate::version::Version;
 
 /// How often an opening that raced a replacement of the file is begun again.
 const REPLACEMENTS_MAX: usize = 8;
-
-/// The unit in which a file's blocks are counted (stat(2), `st_blocks`).
-const BLOCK_BYTES: u64 = 512;
 
 /// A folder that was opened once, and below which names are looked up ever after: also when its path is
 /// renamed or mounted over meanwhile.
@@ -59,7 +57,13 @@ pub enum OpenError {
         "a symbolic link that is not followed (`follow_symlinks` allows relative ones inside the folder)"
     )]
     SymbolicLink,
-    /// A folder, FIFO, socket or device.
+    /// A folder, where a file is wanted.
+    #[error("not a regular file but a folder")]
+    IsFolder,
+    /// A regular file, where a folder is wanted.
+    #[error("not a folder but a regular file")]
+    NotAFolder,
+    /// A FIFO, socket or device.
     #[error("not a regular file but {0}")]
     NotAFile(&'static str),
     /// The system cannot open it for now, whatever it is: descriptors or memory are short, or the name kept
@@ -97,15 +101,47 @@ impl LocalRoot {
         Err(OpenError::Unavailable(Errno::AGAIN.into()))
     }
 
-    fn open_beneath(&self, name: &RemoteName, flags: OFlags) -> Result<OwnedFd, OpenError> {
-        open_beneath(self.folder.as_fd(), name, flags, self.links).map_err(|errno| match errno {
-            Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG => OpenError::NotFound,
-            Errno::LOOP | Errno::XDEV => OpenError::SymbolicLink,
+    /// Opens a folder to look up names in; `None` is the served folder itself.
+    pub(crate) fn open_folder(&self, name: Option<&RemoteName>) -> Result<OwnedFd, OpenError> {
+        let Some(name) = name else { return Ok(self.folder.try_clone()?) };
+        let opened = self.open_beneath(name, OFlags::PATH)?;
+        match FileType::from_raw_mode(fstat(&opened).map_err(io::Error::from)?.st_mode) {
+            FileType::Directory => Ok(opened),
+            FileType::RegularFile => Err(OpenError::NotAFolder),
+            other => check_regular(other).and(Err(OpenError::NotAFolder)),
+        }
+    }
+
+    /// What is seen of the folder itself.
+    pub(crate) fn seen(&self) -> Result<Seen, OpenError> {
+        Ok(Seen::of(&fstat(&self.folder)?))
+    }
+
+    /// What happens to links below the folder.
+    pub(crate) fn links(&self) -> Links {
+        self.links
+    }
+
+    pub(crate) fn open_beneath(
+        &self,
+        name: &RemoteName,
+        flags: OFlags,
+    ) -> Result<OwnedFd, OpenError> {
+        Ok(open_beneath(self.folder.as_fd(), name, flags, self.links)?)
+    }
+}
+
+/// What the system's refusal to open a name means.
+impl From<Errno> for OpenError {
+    fn from(errno: Errno) -> Self {
+        match errno {
+            Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG => Self::NotFound,
+            Errno::LOOP | Errno::XDEV => Self::SymbolicLink,
             Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::AGAIN => {
-                OpenError::Unavailable(errno.into())
+                Self::Unavailable(errno.into())
             }
-            other => OpenError::Io(other.into()),
-        })
+            other => Self::Io(other.into()),
+        }
     }
 }
 
@@ -139,10 +175,11 @@ impl LocalFile {
     }
 }
 
-fn check_regular(file_type: FileType) -> Result<(), OpenError> {
+/// Fails for whatever is not a regular file.
+pub(crate) fn check_regular(file_type: FileType) -> Result<(), OpenError> {
     match file_type {
         FileType::RegularFile => Ok(()),
-        FileType::Directory => Err(OpenError::NotAFile("a folder")),
+        FileType::Directory => Err(OpenError::IsFolder),
         FileType::Fifo => Err(OpenError::NotAFile("a FIFO")),
         FileType::Socket => Err(OpenError::NotAFile("a socket")),
         FileType::Symlink => Err(OpenError::SymbolicLink),
@@ -172,10 +209,11 @@ mod tests {
         let _socket = std::os::unix::net::UnixListener::bind(folder.path().join("socket")).unwrap();
         std::fs::create_dir(folder.path().join("folder")).unwrap();
         let root = LocalRoot::open(folder.path(), Links::Refuse).unwrap();
-        for special in ["fifo", "socket", "folder"] {
+        for special in ["fifo", "socket"] {
             let error = root.open_file(&name(special)).unwrap_err();
             assert!(matches!(error, OpenError::NotAFile(_)), "{special}: {error}");
         }
+        assert!(matches!(root.open_file(&name("folder")), Err(OpenError::IsFolder)));
         let root = LocalRoot::open("/dev".as_ref(), Links::Refuse).unwrap();
         assert!(matches!(root.open_file(&name("null")), Err(OpenError::NotAFile("a device"))));
     }

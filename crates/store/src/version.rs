@@ -78,7 +78,7 @@ impl Version {
 }
 
 /// Seconds and nanoseconds as nanoseconds; saturates beyond the years 1677 to 2262.
-fn nanoseconds(seconds: i64, nanoseconds: i64) -> i64 {
+pub(crate) fn nanoseconds(seconds: i64, nanoseconds: i64) -> i64 {
     seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds)
 }
 
