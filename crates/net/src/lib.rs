@@ -9,4 +9,5 @@ pub mod send_file;
 pub mod socket;
 pub mod source;
 pub mod stream;
+pub mod throttle;
 pub mod tls;

@@ -10,9 +10,14 @@ use tokio::net::TcpListener;
 /// Connections that the kernel completes and holds before they are accepted.
 const BACKLOG: i32 = 4_096;
 
-/// Listens on `address`. An IPv6 wildcard takes IPv4 connections as well (dual stack). Call it within a
-/// tokio runtime.
+/// Listens on `address`, as [`bind`] does. Call it within a tokio runtime.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    TcpListener::from_std(bind(address)?)
+}
+
+/// A socket that listens on `address`, ready to become a [`TcpListener`]. An IPv6 wildcard takes IPv4 connections as
+/// well (dual stack).
+pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(!address.ip().is_unspecified())?;
@@ -22,14 +27,14 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
+    Ok(socket.into())
 }
 
-/// Listens on every address of this host: dual stack, or IPv4 alone where there is no IPv6.
-pub fn listen_everywhere(port: u16) -> io::Result<TcpListener> {
-    match listen(SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port)) {
+/// The same on every address of this host: dual stack, or IPv4 alone where there is no IPv6.
+pub fn bind_everywhere(port: u16) -> io::Result<std::net::TcpListener> {
+    match bind(SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port)) {
         Err(error) if lacks_ipv6(&error) => {
-            listen(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port))
+            bind(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port))
         }
         result => result,
     }
@@ -57,11 +62,12 @@ pub fn raise_descriptor_limit() -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{listen, listen_everywhere};
+    use super::{bind_everywhere, listen};
 
     #[tokio::test]
     async fn the_wildcard_is_reached_over_ipv4() {
-        let listener = listen_everywhere(0).unwrap();
+        let listener = bind_everywhere(0).unwrap();
+        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
         let port = listener.local_addr().unwrap().port();
         let (connected, accepted) =
             tokio::join!(tokio::net::TcpStream::connect(("127.0.0.1", port)), listener.accept());

@@ -25,6 +25,12 @@ impl<S> Peeked<S> {
         &self.stream
     }
 
+    /// The stream below, once all that was peeked at has been read.
+    pub fn into_inner(self) -> S {
+        debug_assert_eq!(self.replayed, self.first_bytes.len());
+        self.stream
+    }
+
     /// The stream below, for what does not read.
     pub fn get_mut(&mut self) -> &mut S {
         &mut self.stream

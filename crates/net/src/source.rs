@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 /// The unit of per-source limits: an IPv4 address, or the /64 network of an IPv6 one, since a single
 /// subscriber commonly holds a whole /64 (RFC 6177).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Source(IpAddr);
 
 impl Source {

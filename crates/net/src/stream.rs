@@ -1,16 +1,17 @@
 //! A connection, plain or encrypted, as a whole and in two halves.
 
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use rustix::net::SendFlags;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, Interest, ReadBuf, ReadHalf, WriteHalf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp;
 
 use crate::peeked::Peeked;
-use crate::tls::TlsStream;
+use crate::tls::{Reader, TlsStream, Writer};
 
 /// A connection.
 #[derive(Debug)]
@@ -27,7 +28,7 @@ pub enum Incoming<'a> {
     /// See [`Stream::Plain`].
     Plain(tcp::ReadHalf<'a>),
     /// See [`Stream::Tls`].
-    Tls(ReadHalf<&'a mut TlsStream>),
+    Tls(Reader<'a>),
 }
 
 /// The half that writes.
@@ -36,14 +37,7 @@ pub enum Outgoing<'a> {
     /// See [`Stream::Plain`]. The kernel may be handed files.
     Plain(tcp::WriteHalf<'a>),
     /// See [`Stream::Tls`].
-    Tls(Encrypting<'a>),
-}
-
-/// The half that encrypts, with room for what is read from files.
-#[derive(Debug)]
-pub struct Encrypting<'a> {
-    pub(crate) writer: WriteHalf<&'a mut TlsStream>,
-    pub(crate) buffer: Vec<u8>,
+    Tls(Writer<'a>),
 }
 
 /// Whether more is about to be sent.
@@ -70,7 +64,7 @@ impl Stream {
     pub fn socket(&self) -> &TcpStream {
         match self {
             Self::Plain(stream) => stream.get_ref(),
-            Self::Tls(stream) => stream.get_ref().get_ref().0.get_ref().get_ref(),
+            Self::Tls(stream) => stream.get_ref().get_ref(),
         }
     }
 
@@ -82,8 +76,8 @@ impl Stream {
                 (Incoming::Plain(reader), Outgoing::Plain(writer))
             }
             Self::Tls(stream) => {
-                let (reader, writer) = tokio::io::split(stream.get_mut());
-                (Incoming::Tls(reader), Outgoing::Tls(Encrypting { writer, buffer: Vec::new() }))
+                let (reader, writer) = stream.get_mut().split();
+                (Incoming::Tls(reader), Outgoing::Tls(writer))
             }
         }
     }
@@ -102,7 +96,20 @@ impl Outgoing<'_> {
                 let send = || rustix::net::send(socket, bytes, flags).map_err(Into::into);
                 socket.async_io(Interest::WRITABLE, send).await
             }
-            Self::Tls(encrypting) => encrypting.writer.write(bytes).await,
+            Self::Tls(writer) => match more {
+                More::Follows => poll_fn(|context| writer.poll_queue(context, bytes)).await,
+                More::MayNotFollow => writer.write(bytes).await,
+            },
+        }
+    }
+
+    /// How far what was sent before has gone, which may be behind: a step that ends late has not stood still where this
+    /// has grown.
+    pub fn progress(&self) -> u64 {
+        match self {
+            // The system has all of it.
+            Self::Plain(_) => 0,
+            Self::Tls(writer) => writer.sent_in_all(),
         }
     }
 
@@ -110,7 +117,7 @@ impl Outgoing<'_> {
     pub async fn flush(&mut self) -> io::Result<()> {
         match self {
             Self::Plain(_) => Ok(()),
-            Self::Tls(encrypting) => encrypting.writer.flush().await,
+            Self::Tls(writer) => writer.flush().await,
         }
     }
 }

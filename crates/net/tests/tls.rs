@@ -3,17 +3,27 @@
 // Helpers of tests may fail anywhere.
 #![allow(clippy::unwrap_used)]
 
+use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{
+    CipherSuite, ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection,
+    StreamOwned, SupportedCipherSuite,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use towline_net::peeked::Peeked;
-use towline_net::tls::client::{Connector, Expectation, Proof, authorities_in};
+use towline_net::tls::client::{Connector, authorities_in};
 use towline_net::tls::identity::Identity;
 use towline_net::tls::server::Acceptor;
-use towline_net::tls::{TlsError, TlsStream, Untrusted};
+use towline_net::tls::{ALPN_NATIVE, TlsError, TlsStream, Untrusted};
+use towline_net::tls::{Expectation, ServerProof};
 
 /// An authority, and the files that it has given to a server called `files.example`.
 struct Authority {
@@ -49,6 +59,10 @@ impl Authority {
 
     fn identity(&self) -> Identity {
         Identity::from_files(&self.path("certificate.pem"), &self.path("key.pem")).unwrap()
+    }
+
+    fn certificate(&self, name: &str) -> CertificateDer<'static> {
+        CertificateDer::from_pem_file(self.path(name)).unwrap()
     }
 
     fn expectation(&self) -> Expectation {
@@ -99,7 +113,7 @@ async fn a_known_key_is_trusted_and_another_one_is_not() {
     near.flush().await.unwrap();
     let mut received = [0; 8];
     far.read_exact(&mut received).await.unwrap();
-    assert_eq!((&received, connector.proof()), (b"question", Some(Proof::Pin(pin))));
+    assert_eq!((&received, connector.proof()), (b"question", Some(ServerProof::Pin(pin))));
 
     let untrusted = refusal(&connector, &Acceptor::new(wrong).unwrap()).await;
     assert_eq!(untrusted, Untrusted::AnotherKey { expected: pin, shown });
@@ -112,7 +126,7 @@ async fn the_first_key_that_is_seen_must_be_shown_from_then_on() {
     assert_eq!(connector.proof(), None);
     let first = acceptor.pin();
     assert!(shake(&connector, &acceptor).await.0.is_ok());
-    assert_eq!(connector.proof(), Some(Proof::Pin(first)));
+    assert_eq!(connector.proof(), Some(ServerProof::Pin(first)));
 
     let another = Acceptor::new(identity()).unwrap();
     let untrusted = refusal(&connector, &another).await;
@@ -126,7 +140,7 @@ async fn an_authority_vouches_for_its_names_alone() {
     let connector = Connector::new("files.example", authority.expectation()).unwrap();
     let (near, far) = shake(&connector, &acceptor).await;
     assert!(near.is_ok() && far.is_ok(), "{near:?}");
-    assert_eq!(connector.proof(), Some(Proof::Authority));
+    assert_eq!(connector.proof(), Some(ServerProof::Authority));
 
     let elsewhere = Connector::new("other.example", authority.expectation()).unwrap();
     let own = Acceptor::new(identity()).unwrap();
@@ -146,7 +160,7 @@ async fn at_first_contact_an_authority_counts_more_than_a_key() {
     let connector = Connector::new("files.example", anything).unwrap();
     let acceptor = Acceptor::new(authority.identity()).unwrap();
     assert!(shake(&connector, &acceptor).await.0.is_ok());
-    assert_eq!(connector.proof(), Some(Proof::Authority));
+    assert_eq!(connector.proof(), Some(ServerProof::Authority));
     // From then on an own certificate is not enough.
     let own = Acceptor::new(identity()).unwrap();
     assert!(matches!(refusal(&connector, &own).await, Untrusted::NoAuthority { .. }));
@@ -163,7 +177,7 @@ async fn later_sessions_resume_and_a_new_identity_is_shown_at_once() {
         far.write_all(b"x").await.unwrap();
         far.flush().await.unwrap();
         assert_eq!(near.read_u8().await.unwrap(), b'x');
-        let kind = near.get_ref().1.handshake_kind();
+        let kind = near.agreed().kind;
         assert_eq!(kind == Some(rustls::HandshakeKind::Resumed), resumes, "{kind:?}");
     }
     let replacement = identity();
@@ -171,18 +185,154 @@ async fn later_sessions_resume_and_a_new_identity_is_shown_at_once() {
     acceptor.replace(replacement);
     let newcomer = newcomer();
     assert!(shake(&newcomer, &acceptor).await.0.is_ok());
-    assert_eq!(newcomer.proof(), Some(Proof::Pin(pin)));
+    assert_eq!(newcomer.proof(), Some(ServerProof::Pin(pin)));
 }
 
 #[tokio::test]
 async fn the_key_exchange_resists_quantum_computers() {
     let acceptor = Acceptor::new(identity()).unwrap();
     let near = shake(&newcomer(), &acceptor).await.0.unwrap();
-    let (_, connection) = near.get_ref();
-    let group =
-        connection.negotiated_key_exchange_group().map(rustls::crypto::SupportedKxGroup::name);
-    assert_eq!(group, Some(rustls::NamedGroup::X25519MLKEM768));
-    assert_eq!(connection.protocol_version(), Some(rustls::ProtocolVersion::TLSv1_3));
+    assert_eq!(near.agreed().key_exchange, Some(rustls::NamedGroup::X25519MLKEM768));
+}
+
+/// Content that is no multiple of a record.
+fn content() -> Vec<u8> {
+    (0..300_001_u32).map(|index| u8::try_from(index % 251).unwrap()).collect()
+}
+
+/// The library's cryptography with one cipher suite.
+fn provider_of(suite: CipherSuite) -> Arc<CryptoProvider> {
+    let mut provider = aws_lc_rs::default_provider();
+    provider.cipher_suites.retain(|offered: &SupportedCipherSuite| offered.suite() == suite);
+    assert_eq!(provider.cipher_suites.len(), 1);
+    Arc::new(provider)
+}
+
+const SUITES: [CipherSuite; 3] = [
+    CipherSuite::TLS13_AES_128_GCM_SHA256,
+    CipherSuite::TLS13_AES_256_GCM_SHA384,
+    CipherSuite::TLS13_CHACHA20_POLY1305_SHA256,
+];
+
+/// Has a peer, whose records the library makes, send and be sent content three times, each time with other keys; it
+/// asks us to change ours as well.
+fn echo_with_new_keys<C, S>(mut peer: StreamOwned<C, std::net::TcpStream>, refresh: fn(&mut C))
+where
+    C: std::ops::DerefMut<Target = rustls::ConnectionCommon<S>>,
+    S: rustls::SideData,
+{
+    let mut received = vec![0; content().len()];
+    for _ in 0..3 {
+        peer.read_exact(&mut received).unwrap();
+        refresh(&mut peer.conn);
+        peer.write_all(&received).unwrap();
+        peer.flush().unwrap();
+    }
+    peer.conn.send_close_notify();
+    peer.flush().unwrap();
+    // Our farewell, too.
+    assert_eq!(peer.read(&mut received).unwrap(), 0);
+}
+
+/// Sends content and takes it back, three times, then the farewell.
+async fn converse(mut stream: TlsStream) {
+    let content = content();
+    let mut received = vec![0; content.len()];
+    for _ in 0..3 {
+        stream.write_all(&content).await.unwrap();
+        stream.flush().await.unwrap();
+        stream.read_exact(&mut received).await.unwrap();
+        assert!(received == content);
+    }
+    assert_eq!(stream.read(&mut received).await.unwrap(), 0);
+    stream.shutdown().await.unwrap();
+}
+
+/// A socket for who waits without a runtime.
+fn blocking(socket: TcpStream) -> std::net::TcpStream {
+    let socket = socket.into_std().unwrap();
+    socket.set_nonblocking(false).unwrap();
+    socket
+}
+
+#[tokio::test]
+async fn a_hello_in_many_records_is_understood() {
+    const HEADER_BYTES: usize = 5;
+    let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth();
+    config.alpn_protocols = vec![ALPN_NATIVE.to_vec()];
+    let acceptor = Acceptor::new(identity()).unwrap();
+    for part_bytes in [1, 7, 500] {
+        let name = "files.example".try_into().unwrap();
+        let mut client = ClientConnection::new(Arc::new(config.clone()), name).unwrap();
+        let mut hello = Vec::new();
+        client.write_tls(&mut hello).unwrap();
+        let (mut near, far) = sockets().await;
+        for part in hello[HEADER_BYTES..].chunks(part_bytes) {
+            let length = u16::try_from(part.len()).unwrap().to_be_bytes();
+            let record = [&hello[..3], &length, part].concat();
+            near.write_all(&record).await.unwrap();
+        }
+        // Nothing more comes, once there was an answer.
+        let answering = async {
+            let kind = near.read_u8().await.unwrap();
+            near.shutdown().await.unwrap();
+            kind
+        };
+        let (accepted, kind) = tokio::join!(acceptor.accept(Peeked::new(far)), answering);
+        assert_eq!(kind, 0x16, "a hello in answer");
+        assert!(accepted.is_err());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_with_records_and_keys_of_the_tls_library_is_understood() {
+    let authority = Authority::new();
+    let acceptor = Acceptor::new(authority.identity()).unwrap();
+    for suite in SUITES {
+        let mut roots = RootCertStore::empty();
+        roots.add(authority.certificate("authority.pem")).unwrap();
+        let mut config = ClientConfig::builder_with_provider(provider_of(suite))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = vec![ALPN_NATIVE.to_vec()];
+        let name = "files.example".try_into().unwrap();
+        let client = ClientConnection::new(Arc::new(config), name).unwrap();
+        let (near, far) = sockets().await;
+        let peer = StreamOwned::new(client, blocking(near));
+        let refresh = |client: &mut ClientConnection| client.refresh_traffic_keys().unwrap();
+        let peer = tokio::task::spawn_blocking(move || echo_with_new_keys(peer, refresh));
+        converse(acceptor.accept(Peeked::new(far)).await.unwrap()).await;
+        peer.await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_with_records_and_keys_of_the_tls_library_is_understood() {
+    let authority = Authority::new();
+    for suite in SUITES {
+        let key = PrivateKeyDer::from_pem_file(authority.path("key.pem")).unwrap();
+        let mut config = ServerConfig::builder_with_provider(provider_of(suite))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![authority.certificate("certificate.pem")], key)
+            .unwrap();
+        config.alpn_protocols = vec![ALPN_NATIVE.to_vec()];
+        let server = ServerConnection::new(Arc::new(config)).unwrap();
+        let (near, far) = sockets().await;
+        let peer = StreamOwned::new(server, blocking(far));
+        let refresh = |server: &mut ServerConnection| server.refresh_traffic_keys().unwrap();
+        let peer = tokio::task::spawn_blocking(move || echo_with_new_keys(peer, refresh));
+        let connector = Connector::new("files.example", authority.expectation()).unwrap();
+        converse(connector.connect(Peeked::new(near)).await.unwrap()).await;
+        peer.await.unwrap();
+    }
 }
 
 #[tokio::test]
@@ -204,7 +354,10 @@ async fn a_peer_that_answers_in_plain_text_gets_no_byte_of_ours() {
         },
         answering
     );
-    assert!(matches!(connected, Err(TlsError::Handshake(_))), "{connected:?}");
+    assert!(
+        matches!(connected, Err(TlsError::NoTls(first)) if first.starts_with(b"\xF7TOW")),
+        "what is no TLS is told by its first bytes"
+    );
     // Handshake and alert records, nothing else.
     assert_eq!(&received[..2], b"\x16\x03");
 }

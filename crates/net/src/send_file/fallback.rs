@@ -8,6 +8,8 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 use tokio::task::spawn_blocking;
 
+use super::SendError;
+
 /// Most bytes read ahead of one write: what does not fit into the socket is read again.
 const READ_BYTES_MAX: usize = 64 * 1_024;
 
@@ -17,15 +19,15 @@ pub(super) async fn send(
     file: &Arc<File>,
     offset: u64,
     length: usize,
-) -> io::Result<usize> {
+) -> Result<usize, SendError> {
     let file = Arc::clone(file);
-    let bytes = spawn_blocking(move || {
+    let reading = spawn_blocking(move || {
         let mut bytes = vec![0; length.min(READ_BYTES_MAX)];
         let read = file.read_at(&mut bytes, offset)?;
         bytes.truncate(read);
-        Ok::<_, io::Error>(bytes)
-    })
-    .await??;
+        Ok(bytes)
+    });
+    let bytes = reading.await.unwrap_or_else(|error| Err(error.into())).map_err(SendError::Read)?;
     if bytes.is_empty() {
         return Ok(0);
     }
@@ -33,7 +35,7 @@ pub(super) async fn send(
         stream.writable().await?;
         match stream.try_write(&bytes) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            result => return result,
+            result => return Ok(result?),
         }
     }
 }

@@ -10,27 +10,31 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::task::spawn_blocking;
 
+use super::SendError;
+
 /// Sends some bytes from `offset`, at most `length`; 0 at the end of the file.
 pub(super) async fn send(
     stream: &TcpStream,
     file: &Arc<File>,
     offset: u64,
     length: usize,
-) -> io::Result<usize> {
+) -> Result<usize, SendError> {
     if !ends_in_page_cache(file, offset, length) {
-        fill_page_cache(file, offset, length).await?;
+        fill_page_cache(file, offset, length).await.map_err(SendError::Read)?;
     }
-    stream
+    let sent = stream
         .async_io(Interest::WRITABLE, || {
             let mut position = offset;
             rustix::fs::sendfile(stream, file, Some(&mut position), length).map_err(Into::into)
         })
-        .await
+        .await;
+    Ok(sent?)
 }
 
-/// Whether a file or system cannot do `sendfile` at all.
-pub(super) fn is_unsupported(error: &io::Error) -> bool {
-    matches!(Errno::from_io_error(error), Some(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP))
+/// Whether an error of `sendfile` says that the peer is gone. Any other may be the file's, or mean that it cannot be
+/// sent this way.
+pub(super) fn is_the_peers(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
 }
 
 /// Whether the last byte of a range is in memory. The kernel reads ahead in order, so that the bytes

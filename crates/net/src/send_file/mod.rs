@@ -18,7 +18,8 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::stream::{Encrypting, Outgoing};
+use crate::stream::Outgoing;
+use crate::tls::Writer;
 
 /// How a file is sent.
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +39,10 @@ pub enum SendError {
     /// The peer took no byte for too long.
     #[error("the peer took no byte for {0:?}")]
     Stalled(Duration),
-    /// The socket failed, or reading the file did.
+    /// Reading the file failed.
+    #[error("reading it failed: {0}")]
+    Read(#[source] io::Error),
+    /// The socket failed.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
@@ -58,9 +62,13 @@ pub async fn send_file(
     while offset < range.end {
         let left = usize::try_from(range.end - offset).unwrap_or(usize::MAX);
         let length = left.min(options.chunk_bytes);
-        let sent = timeout(options.stall_max, path.send(file, offset, length))
-            .await
-            .map_err(|_| SendError::Stalled(options.stall_max))?;
+        let before = path.progress();
+        let Ok(sent) = timeout(options.stall_max, path.send(file, offset, length)).await else {
+            if path.progress() > before {
+                continue;
+            }
+            return Err(SendError::Stalled(options.stall_max));
+        };
         match sent {
             Ok(0) => return Err(SendError::Shrunk(range.end)),
             Ok(sent) => {
@@ -78,7 +86,7 @@ enum Path<'a, 'b> {
     #[cfg(target_os = "linux")]
     Sendfile(&'a TcpStream),
     ReadWrite(&'a TcpStream),
-    Encrypted(&'a mut Encrypting<'b>),
+    Encrypted(&'a mut Writer<'b>),
 }
 
 impl<'a, 'b> Path<'a, 'b> {
@@ -88,26 +96,38 @@ impl<'a, 'b> Path<'a, 'b> {
             Outgoing::Plain(writer) => Self::Sendfile((*writer).as_ref()),
             #[cfg(not(target_os = "linux"))]
             Outgoing::Plain(writer) => Self::ReadWrite((*writer).as_ref()),
-            Outgoing::Tls(encrypting) => Self::Encrypted(encrypting),
+            Outgoing::Tls(writer) => Self::Encrypted(writer),
         }
     }
 
+    /// See [`Outgoing::progress`].
+    fn progress(&self) -> u64 {
+        if let Self::Encrypted(writer) = self { writer.sent_in_all() } else { 0 }
+    }
+
     /// Sends some bytes from `offset`, at most `length`; 0 at the end of the file.
-    async fn send(&mut self, file: &Arc<File>, offset: u64, length: usize) -> io::Result<usize> {
+    async fn send(
+        &mut self,
+        file: &Arc<File>,
+        offset: u64,
+        length: usize,
+    ) -> Result<usize, SendError> {
         match self {
             #[cfg(target_os = "linux")]
             Self::Sendfile(stream) => linux::send(stream, file, offset, length).await,
             Self::ReadWrite(stream) => fallback::send(stream, file, offset, length).await,
-            Self::Encrypted(encrypting) => encrypted::send(encrypting, file, offset, length).await,
+            Self::Encrypted(writer) => encrypted::send(writer, file, offset, length).await,
         }
     }
 
-    /// Another way, where the error means that this file or system cannot be sent this way at all.
-    fn instead(self, error: io::Error) -> io::Result<Self> {
-        match self {
+    /// Another way, where the error leaves open whether this one goes at all, or whether the file or the socket failed.
+    fn instead(self, error: SendError) -> Result<Self, SendError> {
+        match (self, error) {
             #[cfg(target_os = "linux")]
-            Self::Sendfile(stream) if linux::is_unsupported(&error) => Ok(Self::ReadWrite(stream)),
-            _ => Err(error),
+            (Self::Sendfile(stream), SendError::Io(error)) if !linux::is_the_peers(&error) => {
+                Ok(Self::ReadWrite(stream))
+            }
+            (_, error) => Err(error),
         }
     }
 }
@@ -118,11 +138,17 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
+    use rustix::io::Errno;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream};
 
     use super::{Path, SendError, SendOptions, fallback, send_file};
+    use crate::peeked::Peeked;
     use crate::stream::Stream;
+    use crate::tls::Expectation;
+    use crate::tls::client::Connector;
+    use crate::tls::identity::Identity;
+    use crate::tls::server::Acceptor;
 
     const OPTIONS: SendOptions =
         SendOptions { chunk_bytes: 64 * 1_024, stall_max: Duration::from_secs(30) };
@@ -140,11 +166,26 @@ mod tests {
         Arc::new(file)
     }
 
+    /// A server's end, which sends files, and a client's.
+    async fn encrypted() -> (Stream, Stream) {
+        let acceptor = Acceptor::new(Identity::ephemeral().unwrap()).unwrap();
+        let connector = Connector::new("files.example", Expectation::Anything(None)).unwrap();
+        let (near, far) = connection().await;
+        let (near, far) =
+            tokio::join!(acceptor.accept(Peeked::new(near)), connector.connect(Peeked::new(far)));
+        (Stream::tls(near.unwrap()), Stream::tls(far.unwrap()))
+    }
+
     #[tokio::test]
     async fn exactly_the_range_arrives() {
+        let (near, far) = connection().await;
+        assert_exactly_the_range_arrives(Stream::plain(near), Stream::plain(far)).await;
+        let (near, far) = encrypted().await;
+        assert_exactly_the_range_arrives(near, far).await;
+    }
+
+    async fn assert_exactly_the_range_arrives(mut near: Stream, mut far: Stream) {
         let content: Vec<u8> = (0..1_000_000_u32).map(|i| (i % 251) as u8).collect();
-        let (near, mut far) = connection().await;
-        let mut near = Stream::plain(near);
         let file = file(&content);
         let mut counted = 0;
         let (sent, received) = tokio::join!(
@@ -169,23 +210,48 @@ mod tests {
     #[tokio::test]
     async fn a_file_that_shrank_is_told_and_not_padded() {
         let (near, _far) = connection().await;
+        let (encrypted, _its_far) = encrypted().await;
+        for mut near in [Stream::plain(near), encrypted] {
+            let (_, mut outgoing) = near.split();
+            let sent = send_file(&mut outgoing, &file(b"short"), 0..6, OPTIONS, |_| ()).await;
+            let error = sent.unwrap_err();
+            assert!(matches!(error, SendError::Shrunk(6)), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_that_cannot_be_read_is_told_from_a_peer_that_is_gone() {
+        let folder = || Arc::new(std::fs::File::open(std::env::temp_dir()).unwrap());
+        let (near, _far) = connection().await;
+        let (encrypted, _its_far) = encrypted().await;
+        for mut near in [Stream::plain(near), encrypted] {
+            let (_, mut outgoing) = near.split();
+            let sent = send_file(&mut outgoing, &folder(), 0..6, OPTIONS, |_| ()).await;
+            let error = sent.unwrap_err();
+            assert!(matches!(error, SendError::Read(_)), "{error}");
+        }
+        let (near, far) = connection().await;
+        drop(far);
         let mut near = Stream::plain(near);
         let (_, mut outgoing) = near.split();
-        let sent = send_file(&mut outgoing, &file(b"short"), 0..6, OPTIONS, |_| ()).await;
+        let file = file(&vec![0; 64 << 20]);
+        let sent = send_file(&mut outgoing, &file, 0..64 << 20, OPTIONS, |_| ()).await;
         let error = sent.unwrap_err();
-        assert!(matches!(error, SendError::Shrunk(6)), "{error}");
+        assert!(matches!(error, SendError::Io(_)), "{error}");
     }
 
     #[tokio::test]
     async fn a_peer_that_takes_nothing_is_given_up() {
         let (near, _far) = connection().await;
+        let (encrypted, _its_far) = encrypted().await;
         let options = SendOptions { stall_max: Duration::from_millis(50), ..OPTIONS };
         let file = file(&vec![0; 64 << 20]);
-        let mut near = Stream::plain(near);
-        let (_, mut outgoing) = near.split();
-        let sent = send_file(&mut outgoing, &file, 0..64 << 20, options, |_| ()).await;
-        let error = sent.unwrap_err();
-        assert!(matches!(error, SendError::Stalled(_)), "{error}");
+        for mut near in [Stream::plain(near), encrypted] {
+            let (_, mut outgoing) = near.split();
+            let sent = send_file(&mut outgoing, &file, 0..64 << 20, options, |_| ()).await;
+            let error = sent.unwrap_err();
+            assert!(matches!(error, SendError::Stalled(_)), "{error}");
+        }
     }
 
     #[tokio::test]
@@ -197,8 +263,12 @@ mod tests {
         let mut received = [0; 5];
         far.read_exact(&mut received).await.unwrap();
         assert_eq!(&received, b"23456");
-        let unsupported = || std::io::Error::from(rustix::io::Errno::INVAL);
-        assert!(matches!(Path::Sendfile(&near).instead(unsupported()), Ok(Path::ReadWrite(_))));
-        assert!(Path::ReadWrite(&near).instead(unsupported()).is_err());
+        let error = |errno: Errno| SendError::Io(errno.into());
+        for unclear in [Errno::INVAL, Errno::IO] {
+            let instead = Path::Sendfile(&near).instead(error(unclear));
+            assert!(matches!(instead, Ok(Path::ReadWrite(_))), "{unclear}");
+            assert!(Path::ReadWrite(&near).instead(error(unclear)).is_err());
+        }
+        assert!(Path::Sendfile(&near).instead(error(Errno::PIPE)).is_err());
     }
 }

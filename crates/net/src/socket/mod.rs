@@ -26,8 +26,8 @@ const KEEPALIVE_AFTER: Duration = Duration::from_secs(30);
 /// Time between two such questions.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// A path with at least this round trip is long.
-const LONG_PATH: Duration = Duration::from_millis(5);
+/// From this round trip on a path needs [`LONG_PATH_ALGORITHM`].
+const BBR_ROUND_TRIP_MIN: Duration = Duration::from_millis(5);
 
 /// What a long path needs: throughput that does not fall with every lost packet (BBR, Cardwell et al., 2016).
 pub const LONG_PATH_ALGORITHM: &str = "bbr";
@@ -75,7 +75,7 @@ pub fn prepare(stream: &TcpStream) -> io::Result<()> {
 pub fn choose_congestion_control(stream: &TcpStream, congestion: &Congestion) -> io::Result<()> {
     match congestion {
         Congestion::Named(algorithm) => Ok(set_tcp_congestion(stream, algorithm)?),
-        Congestion::Auto if round_trip(stream)? >= LONG_PATH => {
+        Congestion::Auto if round_trip(stream)? >= BBR_ROUND_TRIP_MIN => {
             Ok(set_tcp_congestion(stream, LONG_PATH_ALGORITHM)?)
         }
         Congestion::Auto if tcp_congestion(stream)? == LONG_PATH_ALGORITHM => {
@@ -131,7 +131,7 @@ mod tests {
     #[tokio::test]
     async fn loopback_is_a_short_path_and_leaves_bbr() {
         let (near, _far) = connection().await;
-        assert!(round_trip(&near).unwrap() < LONG_PATH);
+        assert!(round_trip(&near).unwrap() < BBR_ROUND_TRIP_MIN);
         if set_tcp_congestion(&near, LONG_PATH_ALGORITHM).is_err() {
             eprintln!("skipped: this kernel has no {LONG_PATH_ALGORITHM}");
             return;

@@ -4,48 +4,30 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
+use rustls::client::{UnbufferedClientConnection, WebPkiServerVerifier};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, InvalidDnsNameError, ServerName, UnixTime};
+use rustls::sign::SingleCertAndKey;
 use rustls::{CertificateError, ClientConfig, RootCertStore, version};
-use tokio::io::BufReader;
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
+use towline_proto::escape::EscapedPath;
 
-use super::verifier::{Untrusted, Verifier};
-use super::{ALPN_NATIVE, Pin, TlsStream, provider};
+use super::handshake::{NoTls, shake};
+use super::identity::Identity;
+use super::verifier::{Expectation, ServerProof, Untrusted, Verifier};
+use super::{ALPN_NATIVE, TlsStream, provider};
 use crate::peeked::Peeked;
 
-/// Bytes of ciphertext read from the socket at once; the TLS library would read 4 KiB.
+/// Bytes of ciphertext read from the socket at once.
 const READ_BYTES: usize = 256 * 1_024;
-
-/// What a server must show.
-#[derive(Clone, Debug)]
-pub enum Expectation {
-    /// The key with this pin.
-    Pin(Pin),
-    /// A certificate for its name by one of these authorities.
-    Authority(Arc<dyn ServerCertVerifier>),
-    /// Nothing is known of it: an authority's certificate if it has one, else any key, which is to be remembered.
-    Anything(Option<Arc<dyn ServerCertVerifier>>),
-}
-
-/// How a server has proved that it is the right one, which is how it must do so from now on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Proof {
-    /// By having the key with this pin.
-    Pin(Pin),
-    /// By the certificate of an authority.
-    Authority,
-}
 
 /// Why authorities cannot be asked.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AuthorityError {
     /// The file cannot be used.
-    #[error("cannot use the authorities in {}: {reason}", path.display())]
+    #[error("cannot use the authorities in {}: {reason}", EscapedPath(path))]
     File {
         /// The file.
         path: PathBuf,
@@ -67,6 +49,9 @@ pub enum TlsError {
     /// The handshake failed.
     #[error("no encrypted connection: {0}")]
     Handshake(io::Error),
+    /// What the server answers is no TLS; with its first bytes.
+    #[error("what the server answers is no TLS")]
+    NoTls(Vec<u8>),
     /// The server does TLS, but not for this protocol.
     #[error("the server does not speak towline's protocol")]
     AnotherProtocol,
@@ -93,25 +78,36 @@ impl Connector {
             .with_custom_certificate_verifier(Arc::clone(&verifier) as _)
             .with_no_client_auth();
         config.alpn_protocols = vec![ALPN_NATIVE.to_vec()];
+        // For this crate's own use, see `super::records`.
+        config.enable_secret_extraction = true;
         Ok(Self { config: Arc::new(config), verifier, name })
     }
 
+    /// The same, which shows a certificate to a server that asks for one.
+    pub fn showing(mut self, identity: &Identity) -> Self {
+        let certified = SingleCertAndKey::from(Arc::clone(identity.certified()));
+        Arc::make_mut(&mut self.config).client_auth_cert_resolver = Arc::new(certified);
+        self
+    }
+
     /// How the server has proved itself; `None` before the first connection.
-    pub fn proof(&self) -> Option<Proof> {
+    pub fn proof(&self) -> Option<ServerProof> {
         self.verifier.proof.get().copied()
     }
 
     /// Shakes hands. Sessions after the first resume it, which spares most of the work.
-    pub async fn connect(&self, stream: Peeked<TcpStream>) -> Result<TlsStream, TlsError> {
-        let connector = TlsConnector::from(Arc::clone(&self.config));
-        let connecting =
-            connector.connect(self.name.clone(), BufReader::with_capacity(READ_BYTES, stream));
-        let stream = connecting.await.map_err(explain)?;
-        let (_, connection) = stream.get_ref();
-        if connection.alpn_protocol() != Some(ALPN_NATIVE) {
+    pub async fn connect(&self, mut stream: Peeked<TcpStream>) -> Result<TlsStream, TlsError> {
+        let connection =
+            UnbufferedClientConnection::new(Arc::clone(&self.config), self.name.clone());
+        let connection =
+            connection.map_err(|error| TlsError::Handshake(io::Error::other(error)))?;
+        let shaking_hands = shake(&mut stream, Box::new(connection), Vec::new());
+        let shaken = shaking_hands.await.map_err(explain)?;
+        let agreed = &shaken.agreed;
+        if agreed.protocol.as_deref() != Some(ALPN_NATIVE) {
             return Err(TlsError::AnotherProtocol);
         }
-        if let Some([certificate, issuers @ ..]) = connection.peer_certificates() {
+        if let [certificate, issuers @ ..] = &agreed.certificates[..] {
             let now = UnixTime::now();
             let proof = self.verifier.check(certificate, issuers, &self.name, now)?;
             if *self.verifier.proof.get_or_init(|| proof) != proof {
@@ -119,12 +115,16 @@ impl Connector {
                 self.verifier.check(certificate, issuers, &self.name, now)?;
             }
         }
-        Ok(stream.into())
+        let stream = TlsStream::new(stream.into_inner(), shaken, READ_BYTES);
+        stream.map_err(|error| TlsError::Handshake(io::Error::other(error)))
     }
 }
 
 /// The reason why the verifier refused, where it was the verifier that did.
 fn explain(error: io::Error) -> TlsError {
+    if let Some(NoTls(first_bytes)) = error.get_ref().and_then(|inner| inner.downcast_ref()) {
+        return TlsError::NoTls(first_bytes.clone());
+    }
     let cause = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     match cause {
         Some(rustls::Error::InvalidCertificate(CertificateError::Other(other))) => {
@@ -149,6 +149,14 @@ pub fn system_authorities() -> Result<Arc<dyn ServerCertVerifier>, AuthorityErro
 /// The authorities whose certificates (PEM) are in a file. Blocks.
 pub fn authorities_in(path: &Path) -> Result<Arc<dyn ServerCertVerifier>, AuthorityError> {
     let unusable = |reason: String| AuthorityError::File { path: path.to_owned(), reason };
+    let roots = Arc::new(roots_in(path)?);
+    let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider());
+    Ok(verifier.build().map_err(|error| unusable(error.to_string()))?)
+}
+
+/// The certificates (PEM) in a file. Blocks.
+pub(super) fn roots_in(path: &Path) -> Result<RootCertStore, AuthorityError> {
+    let unusable = |reason: String| AuthorityError::File { path: path.to_owned(), reason };
     let mut roots = RootCertStore::empty();
     for certificate in
         CertificateDer::pem_file_iter(path).map_err(|error| unusable(error.to_string()))?
@@ -156,6 +164,5 @@ pub fn authorities_in(path: &Path) -> Result<Arc<dyn ServerCertVerifier>, Author
         let certificate = certificate.map_err(|error| unusable(error.to_string()))?;
         roots.add(certificate).map_err(|error| unusable(error.to_string()))?;
     }
-    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider());
-    Ok(verifier.build().map_err(|error| unusable(error.to_string()))?)
+    Ok(roots)
 }

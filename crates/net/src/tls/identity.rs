@@ -11,6 +11,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use tempfile::NamedTempFile;
+use towline_proto::escape::EscapedPath;
 
 use super::{Pin, provider};
 
@@ -41,7 +42,7 @@ pub struct Identity {
 #[non_exhaustive]
 pub enum IdentityError {
     /// A file cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}: {source}", EscapedPath(path))]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -49,7 +50,7 @@ pub enum IdentityError {
         source: io::Error,
     },
     /// A key that was made cannot be kept. Nobody has seen it yet.
-    #[error("cannot keep a key in {}: {source}", path.display())]
+    #[error("cannot keep a key in {}: {source}", EscapedPath(path))]
     Unkept {
         /// The folder.
         path: PathBuf,
@@ -57,7 +58,7 @@ pub enum IdentityError {
         source: io::Error,
     },
     /// Others may read a secret.
-    #[error("{} is open to other users (mode {mode:03o}): chmod it to 600", path.display())]
+    #[error("{} is open to other users (mode {mode:03o}): chmod it to 600", EscapedPath(path))]
     Exposed {
         /// The file with the key.
         path: PathBuf,
@@ -65,7 +66,7 @@ pub enum IdentityError {
         mode: u32,
     },
     /// A file has not what it should have.
-    #[error("{}: {reason}", path.display())]
+    #[error("{}: {reason}", EscapedPath(path))]
     Unusable {
         /// The file.
         path: PathBuf,
@@ -90,6 +91,11 @@ impl Identity {
         }
         let pem = read(&path, OTHERS)?;
         Self::from_pem(&pem, &path, &pem, &path)
+    }
+
+    /// Whether one is kept in `folder`; otherwise it will be made there. Blocks.
+    pub fn is_kept_in(folder: &Path) -> bool {
+        folder.join(OWN_FILE).exists()
     }
 
     /// An identity that nobody will see again, for where nothing can be kept.

@@ -4,28 +4,27 @@
 //! it. Nothing here switches verification off.
 
 pub mod client;
+pub mod client_auth;
+mod handshake;
 pub mod identity;
 pub mod pin;
+mod records;
 pub mod server;
+mod stream;
 mod verifier;
 
 use std::sync::Arc;
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use tokio::io::BufReader;
-use tokio::net::TcpStream;
-
-use crate::peeked::Peeked;
 
 pub use self::client::TlsError;
+pub use self::handshake::Agreed;
 pub use self::pin::Pin;
-pub use self::verifier::Untrusted;
+pub use self::stream::{Reader, TlsStream, Writer};
+pub use self::verifier::{Expectation, ServerProof, Untrusted};
 
 /// The native protocol's name in TLS (RFC 7301).
 pub const ALPN_NATIVE: &[u8] = b"towline/1";
-
-/// An encrypted connection, as both ends have it.
-pub type TlsStream = tokio_rustls::TlsStream<BufReader<Peeked<TcpStream>>>;
 
 /// The cryptography: TLS 1.3's cipher suites, and a key exchange that also resists quantum computers first.
 /// AES with 128 bits comes before 256: it is as far out of reach, and faster.

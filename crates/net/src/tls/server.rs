@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use rustls::crypto::aws_lc_rs::Ticketer;
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::server::{ClientHello, ResolvesServerCert, UnbufferedServerConnection};
 use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, version};
-use tokio::io::{AsyncWriteExt, BufReader};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio_rustls::LazyConfigAcceptor;
 
+use super::client_auth::{ClientAuthorities, ClientCertificate};
+use super::handshake::{receive, shake};
 use super::identity::Identity;
 use super::{ALPN_NATIVE, Pin, TlsStream, provider};
 use crate::peeked::Peeked;
@@ -25,9 +26,20 @@ const READ_BYTES: usize = 8 * 1_024;
 /// Shakes hands with clients.
 #[derive(Debug)]
 pub struct Acceptor {
-    config: Arc<ServerConfig>,
+    asking: ArcSwap<Asking>,
     shown: Arc<Shown>,
 }
+
+/// How clients are asked for certificates.
+#[derive(Debug)]
+struct Asking {
+    config: Arc<ServerConfig>,
+    authorities: Option<ClientAuthorities>,
+}
+
+/// How clients will be asked for certificates.
+#[derive(Debug)]
+pub struct Prepared(Asking);
 
 /// The identity that is shown from now on.
 #[derive(Debug)]
@@ -40,17 +52,40 @@ impl ResolvesServerCert for Shown {
 }
 
 impl Acceptor {
-    /// Shows `identity` to everyone.
+    /// Shows `identity` to everyone, and asks nobody for a certificate.
     pub fn new(identity: Identity) -> Result<Self, rustls::Error> {
         let shown = Arc::new(Shown(ArcSwap::from_pointee(identity)));
-        let mut config = ServerConfig::builder_with_provider(provider())
-            .with_protocol_versions(&[&version::TLS13])?
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::clone(&shown) as _);
-        config.alpn_protocols = vec![ALPN_NATIVE.to_vec()];
-        // Sessions are resumed from what the client keeps; the server remembers nothing of them.
-        config.ticketer = Ticketer::new()?;
-        Ok(Self { config: Arc::new(config), shown })
+        let asking = ArcSwap::from_pointee(Asking::of(&shown, None)?);
+        Ok(Self { asking, shown })
+    }
+
+    /// From now on, clients are asked for a certificate of these authorities. Whoever has none is let in all the same;
+    /// one by another authority ends the handshake.
+    pub fn ask_for_certificates(
+        &self,
+        authorities: Option<ClientAuthorities>,
+    ) -> Result<(), rustls::Error> {
+        self.adopt(self.prepare(authorities)?);
+        Ok(())
+    }
+
+    /// Makes ready to ask so, which is all that can fail of it.
+    pub fn prepare(
+        &self,
+        authorities: Option<ClientAuthorities>,
+    ) -> Result<Prepared, rustls::Error> {
+        Asking::of(&self.shown, authorities).map(Prepared)
+    }
+
+    /// Asks so from now on.
+    pub fn adopt(&self, Prepared(asking): Prepared) {
+        self.asking.store(Arc::new(asking));
+    }
+
+    /// Whether the authorities that clients are asked for now stand behind a certificate.
+    pub fn vouches_for(&self, certificate: &ClientCertificate) -> bool {
+        let asking = self.asking.load();
+        asking.authorities.as_ref().is_some_and(|authorities| authorities.vouch_for(certificate))
     }
 
     /// Shows another identity to whoever comes from now on.
@@ -64,18 +99,64 @@ impl Acceptor {
     }
 
     /// Shakes hands. The caller has a deadline for it.
-    pub async fn accept(&self, stream: Peeked<TcpStream>) -> io::Result<TlsStream> {
-        let reader = BufReader::with_capacity(READ_BYTES, stream);
-        let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), reader);
-        let mut hello = hello.await?;
+    pub async fn accept(&self, mut stream: Peeked<TcpStream>) -> io::Result<TlsStream> {
+        let mut came = Vec::new();
         // Where a client names protocols, the handshake fails unless ours is one; naming none is left to us.
-        if hello.client_hello().alpn().is_none() {
-            hello.io.write_all(NO_APPLICATION_PROTOCOL).await?;
+        if !names_a_protocol(&mut stream, &mut came).await? {
+            stream.write_all(NO_APPLICATION_PROTOCOL).await?;
             return Err(io::Error::new(io::ErrorKind::InvalidData, "no protocol was asked for"));
         }
-        // Those that wait for their peers are bounded as connections are: places of their own could all be taken by
-        // peers that say nothing more.
-        let accepted = hello.into_stream(Arc::clone(&self.config)).await;
-        Ok(accepted?.into())
+        let config = Arc::clone(&self.asking.load().config);
+        let connection = UnbufferedServerConnection::new(config);
+        let connection = Box::new(connection.map_err(io::Error::other)?);
+        let shaken = shake(&mut stream, connection, came).await?;
+        TlsStream::new(stream.into_inner(), shaken, READ_BYTES).map_err(io::Error::other)
+    }
+}
+
+/// Waits for all of a client's hello, and tells whether it names protocols. What is no hello is told so.
+async fn names_a_protocol(stream: &mut Peeked<TcpStream>, came: &mut Vec<u8>) -> io::Result<bool> {
+    let mut acceptor = rustls::server::Acceptor::default();
+    loop {
+        let looked_at = came.len();
+        receive(stream, came).await?;
+        let mut new = &came[looked_at..];
+        while !new.is_empty() {
+            acceptor.read_tls(&mut new)?;
+            match acceptor.accept() {
+                Ok(None) => {}
+                Ok(Some(hello)) => return Ok(hello.client_hello().alpn().is_some()),
+                Err((error, mut alert)) => {
+                    let mut words = Vec::new();
+                    alert.write_all(&mut words)?;
+                    stream.write_all(&words).await?;
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+                }
+            }
+        }
+    }
+}
+
+impl Asking {
+    fn of(
+        shown: &Arc<Shown>,
+        authorities: Option<ClientAuthorities>,
+    ) -> Result<Self, rustls::Error> {
+        let builder = ServerConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[&version::TLS13])?;
+        let builder = match &authorities {
+            Some(ClientAuthorities(verifier)) => {
+                builder.with_client_cert_verifier(Arc::clone(verifier))
+            }
+            None => builder.with_no_client_auth(),
+        };
+        let mut config = builder.with_cert_resolver(Arc::clone(shown) as _);
+        config.alpn_protocols = vec![ALPN_NATIVE.to_vec()];
+        // For this crate's own use, see `super::records`.
+        config.enable_secret_extraction = true;
+        // Sessions are resumed from what the client keeps; the server remembers nothing of them. A new key of the
+        // tickets ends those that other authorities let in.
+        config.ticketer = Ticketer::new()?;
+        Ok(Self { config: Arc::new(config), authorities })
     }
 }

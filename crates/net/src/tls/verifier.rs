@@ -8,7 +8,26 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, SignatureScheme};
 
 use super::Pin;
-use super::client::{Expectation, Proof};
+
+/// What a server must show.
+#[derive(Clone, Debug)]
+pub enum Expectation {
+    /// The key with this pin.
+    Pin(Pin),
+    /// A certificate for its name by one of these authorities.
+    Authority(Arc<dyn ServerCertVerifier>),
+    /// Nothing is known of it: an authority's certificate if it has one, else any key, which is to be remembered.
+    Anything(Option<Arc<dyn ServerCertVerifier>>),
+}
+
+/// How a server has proved that it is the right one, which is how it must do so from now on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServerProof {
+    /// By having the key with this pin.
+    Pin(Pin),
+    /// By the certificate of an authority.
+    Authority,
+}
 
 /// Why a server is not the one that was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,7 +60,7 @@ pub(super) struct Verifier {
     provider: Arc<CryptoProvider>,
     expectation: Expectation,
     /// How the server has proved itself in this process: it must do so again in the same way.
-    pub(super) proof: OnceLock<Proof>,
+    pub(super) proof: OnceLock<ServerProof>,
 }
 
 impl Verifier {
@@ -56,12 +75,12 @@ impl Verifier {
         issuers: &[CertificateDer<'_>],
         name: &ServerName<'_>,
         now: UnixTime,
-    ) -> Result<Proof, Untrusted> {
+    ) -> Result<ServerProof, Untrusted> {
         let shown =
             Pin::of(certificate).map_err(|error| Untrusted::Malformed(error.to_string()))?;
         let by_pin = |expected: Pin| {
             if shown == expected {
-                Ok(Proof::Pin(shown))
+                Ok(ServerProof::Pin(shown))
             } else {
                 Err(Untrusted::AnotherKey { expected, shown })
             }
@@ -69,18 +88,18 @@ impl Verifier {
         let by_authority = |authorities: &Arc<dyn ServerCertVerifier>| match authorities
             .verify_server_cert(certificate, issuers, name, &[], now)
         {
-            Ok(_) => Ok(Proof::Authority),
+            Ok(_) => Ok(ServerProof::Authority),
             Err(error) => Err(Untrusted::NoAuthority { shown, reason: error.to_string() }),
         };
         match (&self.expectation, self.proof.get()) {
-            (Expectation::Pin(pin), _) | (_, Some(Proof::Pin(pin))) => by_pin(*pin),
+            (Expectation::Pin(pin), _) | (_, Some(ServerProof::Pin(pin))) => by_pin(*pin),
             (Expectation::Authority(authorities), _)
-            | (Expectation::Anything(Some(authorities)), Some(Proof::Authority)) => {
+            | (Expectation::Anything(Some(authorities)), Some(ServerProof::Authority)) => {
                 by_authority(authorities)
             }
             (Expectation::Anything(authorities), _) => {
                 let vouched = authorities.as_ref().and_then(|all| by_authority(all).ok());
-                Ok(vouched.unwrap_or(Proof::Pin(shown)))
+                Ok(vouched.unwrap_or(ServerProof::Pin(shown)))
             }
         }
     }
