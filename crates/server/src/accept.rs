@@ -13,8 +13,9 @@ use tokio_util::task::TaskTracker;
 use towline_net::source::{Source, canonical};
 
 use crate::admission::Full;
-use crate::connection::{self, Session};
-use crate::lifecycle::Server;
+use crate::connection;
+use crate::server::Server;
+use crate::session::Session;
 
 /// How long accepting rests when the process or the system has run out of something.
 const EXHAUSTED_REST: Duration = Duration::from_millis(100);
@@ -24,17 +25,20 @@ const COMPLAINT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Accepts until the server drains.
 pub(crate) async fn accept(listener: TcpListener, server: Arc<Server>, connections: TaskTracker) {
+    let mut answers = server.pulse.join();
     let mut was_exhausted = false;
     let mut turned_away = TurnedAway::default();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = server.shutdown.draining() => return,
+            never = answers.give() => match never {},
         };
         match accepted {
             Ok((stream, peer)) => {
                 was_exhausted = false;
                 if let Err(full) = admit(stream, canonical(peer), &server, &connections) {
+                    server.metrics.count_limit(full.into());
                     turned_away.note(canonical(peer), full);
                 }
             }
@@ -61,7 +65,8 @@ fn admit(
     connections: &TaskTracker,
 ) -> Result<(), Full> {
     let ticket = server.admission.admit(Source::of(peer))?;
-    let session = Session { peer, server: Arc::clone(server) };
+    server.metrics.count_connection();
+    let session = Session::new(peer, Arc::clone(server));
     connections.spawn(async move {
         connection::run(stream, session).await;
         drop(ticket);

@@ -3,14 +3,15 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use arc_swap::ArcSwap;
 use towline_net::source::Source;
 
 use crate::config::Limits;
 
 /// Counts the connections that are open.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Admission {
-    limits: Limits,
+    limits: ArcSwap<Limits>,
     open: Arc<Mutex<Open>>,
 }
 
@@ -38,22 +39,33 @@ pub(crate) enum Full {
 
 impl Admission {
     pub(crate) fn new(limits: Limits) -> Self {
-        Self { limits, open: Arc::default() }
+        Self { limits: ArcSwap::from_pointee(limits), open: Arc::default() }
+    }
+
+    /// From now on these hold for whoever comes.
+    pub(crate) fn replace(&self, limits: Limits) {
+        self.limits.store(Arc::new(limits));
     }
 
     /// Takes a place for a connection from `source`.
     pub(crate) fn admit(&self, source: Source) -> Result<Ticket, Full> {
+        let limits = self.limits.load();
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if open.total >= self.limits.connections {
+        if open.total >= limits.connections {
             return Err(Full::Total(open.total));
         }
         let from_source = open.per_source.entry(source).or_default();
-        if *from_source >= self.limits.connections_per_source {
+        if *from_source >= limits.connections_per_source {
             return Err(Full::Source(*from_source));
         }
         *from_source += 1;
         open.total += 1;
         Ok(Ticket { source, open: Arc::clone(&self.open) })
+    }
+
+    /// How many connections are open.
+    pub(crate) fn open(&self) -> usize {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).total
     }
 }
 
@@ -84,7 +96,11 @@ mod tests {
 
     #[test]
     fn one_source_cannot_take_all_places() {
-        let admission = Admission::new(Limits { connections: 3, connections_per_source: 2 });
+        let admission = Admission::new(Limits {
+            connections: 3,
+            connections_per_source: 2,
+            ..Limits::default()
+        });
         let _first = admission.admit(source(1)).unwrap();
         let second = admission.admit(source(1)).unwrap();
         assert_eq!(admission.admit(source(1)).unwrap_err(), Full::Source(2));
@@ -96,7 +112,11 @@ mod tests {
 
     #[test]
     fn sources_without_connections_are_forgotten() {
-        let admission = Admission::new(Limits { connections: 9, connections_per_source: 0 });
+        let admission = Admission::new(Limits {
+            connections: 9,
+            connections_per_source: 0,
+            ..Limits::default()
+        });
         assert!(admission.admit(source(1)).is_err());
         let admission = Admission::new(Limits::default());
         drop((0..=255).map(|last| admission.admit(source(last)).unwrap()).collect::<Vec<_>>());

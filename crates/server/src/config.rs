@@ -6,19 +6,32 @@ use std::time::Duration;
 
 use towline_net::socket::Congestion;
 use towline_net::tls::server::Acceptor;
+use towline_proto::name::RemoteName;
 use towline_store::beneath::Links;
+
+use crate::auth::Access;
+use crate::rates::Caps;
+use crate::records::RecordsConfig;
 
 /// Everything that [`run`](crate::run) needs besides its listening sockets.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The folder whose files are served.
-    pub root: PathBuf,
+    /// What is served.
+    pub served: Served,
     /// What happens to symbolic links below it.
     pub links: Links,
+    /// Which protocols are spoken.
+    pub faces: Faces,
+    /// Who may do what.
+    pub access: Arc<Access>,
     /// Where hashes are remembered; `None` remembers nothing.
     pub state_dir: Option<PathBuf>,
+    /// Where requests and decisions are written down.
+    pub records: RecordsConfig,
     /// How many connections are served.
     pub limits: Limits,
+    /// How fast whom is sent what.
+    pub caps: Caps,
     /// How long a peer may take.
     pub deadlines: Deadlines,
     /// How long transfers may go on after a shutdown was asked for.
@@ -29,17 +42,54 @@ pub struct Config {
     pub congestion: Congestion,
     /// Shakes hands with clients that encrypt. A clone of it can be given another identity while the server runs.
     pub tls: Arc<Acceptor>,
-    /// Whether clients that do not encrypt are turned away.
-    pub require_tls: bool,
 }
 
-/// Bounds on connections.
+/// What is served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Served {
+    /// The content of one folder.
+    Folder(PathBuf),
+    /// Several folders, each below its name.
+    Shares(Vec<Share>),
+}
+
+/// A folder with a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// The first component of every path in it; it has no other.
+    pub name: RemoteName,
+    /// The folder.
+    pub path: PathBuf,
+}
+
+/// Which protocols are spoken to whom. The native protocol inside TLS always is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Faces {
+    /// The classic protocol, which knows no encryption.
+    pub classic: bool,
+    /// The native protocol without encryption.
+    pub native_plain: bool,
+}
+
+impl Faces {
+    /// None that does without encryption.
+    pub const ENCRYPTED: Self = Self { classic: false, native_plain: false };
+
+    /// All of them.
+    pub const ALL: Self = Self { classic: true, native_plain: true };
+}
+
+/// Bounds on connections, and on what they ask for.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Connections at once.
     pub connections: usize,
     /// Connections at once from one source (an IPv4 address, or an IPv6 /64).
     pub connections_per_source: usize,
+    /// Handshakes of TLS at once; where one more comes, the oldest of the source that has the most is closed.
+    pub handshakes: usize,
+    /// Requests per second of one source; more are answered later.
+    pub requests_per_s_per_source: u64,
 }
 
 /// The longest time that each phase of a connection may take.
@@ -51,6 +101,8 @@ pub struct Deadlines {
     pub tls_handshake: Duration,
     /// From there to a whole request.
     pub request: Duration,
+    /// For a proof of who somebody is to have its turn among those from its source.
+    pub login_turn: Duration,
     /// Without a byte accepted by the peer while it is sent something.
     pub write_stall: Duration,
     /// For the peer to close after its reply.
@@ -68,23 +120,31 @@ impl Config {
     /// A server of `root` with every default, remembering nothing.
     pub fn new(root: impl Into<PathBuf>, tls: Arc<Acceptor>) -> Self {
         Self {
-            root: root.into(),
+            served: Served::Folder(root.into()),
             links: Links::default(),
+            faces: Faces::ALL,
+            access: Arc::new(Access::open()),
             state_dir: None,
+            records: RecordsConfig::default(),
             limits: Limits::default(),
+            caps: Caps::default(),
             deadlines: Deadlines::default(),
             grace: Duration::from_secs(30),
             chunk_bytes: 1_024 * 1_024,
             congestion: Congestion::default(),
             tls,
-            require_tls: false,
         }
     }
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections: 10_000, connections_per_source: 256 }
+        Self {
+            connections: 10_000,
+            connections_per_source: 256,
+            handshakes: 2_000,
+            requests_per_s_per_source: 2_000,
+        }
     }
 }
 
@@ -94,6 +154,7 @@ impl Default for Deadlines {
             first_bytes: Duration::from_secs(10),
             tls_handshake: Duration::from_secs(10),
             request: Duration::from_secs(10),
+            login_turn: Duration::from_secs(20),
             write_stall: Duration::from_mins(1),
             close: Duration::from_secs(5),
             drip: Duration::from_secs(5),

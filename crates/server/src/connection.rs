@@ -1,7 +1,6 @@
-//! The life of one connection: its first bytes choose a face, under deadlines that run from accept.
+//! The life of one connection: its first bytes choose a face, each step under a deadline of its own.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::io::AsyncRead;
@@ -10,16 +9,14 @@ use tokio::time::timeout;
 use towline_net::peeked::Peeked;
 use towline_net::socket;
 use towline_net::stream::Stream;
+use towline_net::tls::client_auth::ClientCertificate;
 use towline_proto::sniff::{Face, SNIFF_BYTES_MAX, Sniff, sniff};
 
+use crate::auth::Login;
 use crate::face;
-use crate::lifecycle::Server;
-
-/// What every step of a connection knows: who is there, and the server.
-pub(crate) struct Session {
-    pub(crate) peer: SocketAddr,
-    pub(crate) server: Arc<Server>,
-}
+use crate::metrics::Limit;
+use crate::records::ProofKind;
+use crate::session::Session;
 
 /// Why a connection ended before a face could serve it.
 #[derive(Debug, thiserror::Error)]
@@ -32,30 +29,48 @@ enum Unserved {
     Late,
     #[error("closed: the encryption was not agreed on in time")]
     HandshakeLate,
+    #[error("closed: its handshake had stood longest of all, and others came")]
+    GaveWay,
     #[error("closed: no encryption was agreed on: {0}")]
     Handshake(io::Error),
     #[error("closed: the server is shutting down")]
     Draining,
 }
 
+impl Unserved {
+    /// As metrics call it.
+    fn as_str(&self) -> &'static str {
+        match self {
+            Self::Left => "left",
+            Self::Lost(_) => "lost",
+            Self::Late => "late",
+            Self::HandshakeLate => "handshake-late",
+            Self::GaveWay => "handshake-gave-way",
+            Self::Handshake(_) => "handshake-failed",
+            Self::Draining => "draining",
+        }
+    }
+}
+
 /// Serves a connection to its end.
-pub(crate) async fn run(stream: TcpStream, session: Session) {
-    let peer = session.peer;
+pub(crate) async fn run(stream: TcpStream, mut session: Session) {
+    let (peer, shutdown) = (session.peer, session.server.shutdown.clone());
     tracing::info!("{peer}: connected");
     if let Err(error) = socket::prepare(&stream) {
         tracing::debug!("{peer}: the socket stays as it is: {error}");
     }
     tokio::select! {
-        served = serve(stream, &session) => {
+        served = serve(stream, &mut session) => {
             if let Err(unserved) = served {
                 tracing::info!("{peer}: {unserved}");
+                session.server.metrics.count_unserved(unserved.as_str());
             }
         }
-        () = session.server.shutdown.cutting() => tracing::warn!("{peer}: cut off by the shutdown"),
+        () = shutdown.cutting() => tracing::warn!("{peer}: cut off by the shutdown"),
     }
 }
 
-async fn serve(stream: TcpStream, session: &Session) -> Result<(), Unserved> {
+async fn serve(stream: TcpStream, session: &mut Session) -> Result<(), Unserved> {
     let mut stream = Peeked::new(stream);
     let asked = first_bytes(&mut stream, session).await?;
     let chosen = socket::choose_congestion_control(stream.get_ref(), &session.server.congestion);
@@ -66,11 +81,25 @@ async fn serve(stream: TcpStream, session: &Session) -> Result<(), Unserved> {
         face::serve(asked, &mut Stream::Plain(stream), session).await;
         return Ok(());
     }
-    let accepting = session.server.tls.accept(stream);
-    let accepting = timeout(session.server.deadlines.tls_handshake, accepting);
-    let accepted = session.server.shutdown.unless_draining(accepting).await;
-    let encrypted = accepted.ok_or(Unserved::Draining)?.map_err(|_| Unserved::HandshakeLate)?;
-    let mut stream = Peeked::new(encrypted.map_err(Unserved::Handshake)?);
+    let server = &session.server;
+    // A handshake takes much memory, and a connection need keep none of it.
+    let accepting = Box::pin(server.tls.accept(stream));
+    let accepting = server.handshakes.run(session.source(), accepting);
+    let accepting = timeout(server.deadlines.tls_handshake, accepting);
+    let accepted = server.shutdown.unless_draining(accepting).await.ok_or(Unserved::Draining)?;
+    let Some(accepted) = accepted.map_err(|_| Unserved::HandshakeLate)? else {
+        server.metrics.count_limit(Limit::Handshakes);
+        return Err(Unserved::GaveWay);
+    };
+    let encrypted = accepted.map_err(Unserved::Handshake)?;
+    server.metrics.count_handshake();
+    session.is_encrypted = true;
+    if let Some(certificate) = ClientCertificate::shown_over(&encrypted) {
+        let names = certificate.names().join(", ");
+        tracing::info!("{}: has a certificate for {names}", session.peer);
+        session.log_in(Login::Certificate(Arc::new(certificate)), ProofKind::Certificate);
+    }
+    let mut stream = Peeked::new(encrypted);
     let asked = first_bytes(&mut stream, session).await?;
     face::serve(asked, &mut Stream::Tls(Box::new(stream)), session).await;
     Ok(())

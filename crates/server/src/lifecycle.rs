@@ -1,30 +1,24 @@
 //! Starting a server, and ending it: stop accepting, drain, cut.
 
 use std::convert::Infallible;
-use std::future::Future;
-use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread::available_parallelism;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::time::{sleep, timeout};
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use towline_net::listen::raise_descriptor_limit;
-use towline_net::socket::{Congestion, LONG_PATH_ALGORITHM, Unavailable, check_available};
-use towline_net::tls::server::Acceptor;
-use towline_store::digester::Digester;
-use towline_store::hash_store::HashStore;
-use towline_store::local::LocalRoot;
-use towline_store::piece_hashes::PieceHashes;
+use towline_net::socket::{Congestion, LONG_PATH_ALGORITHM, check_available};
+use towline_store::beneath::Links;
 
 use crate::accept::accept;
-use crate::admission::Admission;
-use crate::config::{Config, Deadlines};
-use crate::service::Service;
-use crate::transfers::Transfers;
+use crate::auth::{Access, Terms};
+use crate::config::{Config, Served};
+use crate::records::Event;
+use crate::server::{Server, StartError};
+use crate::shares::Shares;
+use crate::shutdown::Shutdown;
+use crate::watch::expose;
 
 /// How often a draining server says what it still waits for.
 const REMINDER_INTERVAL: Duration = Duration::from_secs(5);
@@ -32,120 +26,99 @@ const REMINDER_INTERVAL: Duration = Duration::from_secs(5);
 /// Descriptors that are not connections': listeners, the log, the hash store, the runtime's own.
 const OWN_DESCRIPTORS: u64 = 64;
 
-/// The parts that all connections of a server share.
-pub(crate) struct Server {
-    pub(crate) service: Service,
-    pub(crate) admission: Admission,
-    pub(crate) transfers: Transfers,
-    pub(crate) deadlines: Deadlines,
-    pub(crate) chunk_bytes: usize,
-    pub(crate) congestion: Congestion,
-    pub(crate) tls: Arc<Acceptor>,
-    pub(crate) require_tls: bool,
-    pub(crate) shutdown: Shutdown,
-}
-
-/// Ends a server from outside: first politely, then at once. Clones act on the same server.
-#[derive(Clone, Debug, Default)]
-pub struct Shutdown {
-    drain: CancellationToken,
-    cut: CancellationToken,
-}
-
-/// Why a server could not start.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StartError {
-    /// The folder cannot be opened.
-    #[error("cannot serve {}: {source}", path.display())]
-    Root {
-        /// The folder to be served.
-        path: PathBuf,
-        /// The system's reason.
-        source: io::Error,
-    },
-    /// The congestion control that was asked for is not to be had.
-    #[error("cannot use the congestion control {algorithm}: {reason}")]
-    Congestion {
-        /// As the kernel calls it.
-        algorithm: String,
-        /// What the kernel says.
-        reason: Unavailable,
-    },
-}
-
-impl Shutdown {
-    /// Stops accepting; transfers under way may go on for the server's grace.
-    pub fn drain(&self) {
-        self.drain.cancel();
-    }
-
-    /// Ends transfers under way as well.
-    pub fn cut(&self) {
-        self.drain.cancel();
-        self.cut.cancel();
-    }
-
-    pub(crate) async fn draining(&self) {
-        self.drain.cancelled().await;
-    }
-
-    pub(crate) async fn cutting(&self) {
-        self.cut.cancelled().await;
-    }
-
-    /// The outcome of `step`, unless draining begins first.
-    pub(crate) async fn unless_draining<T>(&self, step: impl Future<Output = T>) -> Option<T> {
-        self.drain.run_until_cancelled(step).await
-    }
-}
-
 /// Serves the connections of `listeners` until `shutdown` has been asked for and everything has ended.
 pub async fn run(
     listeners: Vec<TcpListener>,
     config: Config,
     shutdown: Shutdown,
 ) -> Result<(), StartError> {
-    warn_of_few_descriptors(raise_descriptor_limit(), config.limits.connections);
-    check_congestion_control(&config.congestion)?;
-    let server = Arc::new(Server::new(&config, shutdown)?);
-    let connections = TaskTracker::new();
-    let accepting = TaskTracker::new();
-    for listener in listeners {
-        accepting.spawn(accept(listener, Arc::clone(&server), connections.clone()));
-    }
-    accepting.close();
-    accepting.wait().await;
-    connections.close();
-    drain(&server, &connections, config.grace).await;
-    server.service.close();
+    Handle::new(&config, shutdown)?.serve(listeners).await;
     Ok(())
 }
 
-impl Server {
-    fn new(config: &Config, shutdown: Shutdown) -> Result<Self, StartError> {
-        let root = LocalRoot::open(&config.root, config.links)
-            .map_err(|source| StartError::Root { path: config.root.clone(), source })?;
-        let hash_store = config.state_dir.as_deref().and_then(|state_dir| {
-            HashStore::open(state_dir)
-                .inspect_err(|error| tracing::warn!("serving without remembered hashes: {error}"))
-                .ok()
-                .map(Arc::new)
-        });
-        let workers = available_parallelism().map_or(1, usize::from);
-        let piece_hashes = PieceHashes::new(hash_store.clone());
-        let digester = Digester::new(hash_store, workers);
-        Ok(Self {
-            service: Service::new(root, digester, piece_hashes),
-            admission: Admission::new(config.limits),
-            transfers: Transfers::default(),
-            deadlines: config.deadlines,
-            chunk_bytes: config.chunk_bytes,
-            congestion: config.congestion.clone(),
-            tls: Arc::clone(&config.tls),
-            require_tls: config.require_tls,
-            shutdown,
-        })
+/// A server from outside, to change it while it serves. Clones are the same server.
+#[derive(Clone)]
+pub struct Handle {
+    server: Arc<Server>,
+    grace: Duration,
+}
+
+impl Handle {
+    /// A server that is ready to serve.
+    pub fn new(config: &Config, shutdown: Shutdown) -> Result<Self, StartError> {
+        warn_of_few_descriptors(raise_descriptor_limit(), config.limits.connections);
+        check_congestion_control(&config.congestion)?;
+        Ok(Self { server: Arc::new(Server::new(config, shutdown)?), grace: config.grace })
+    }
+
+    /// Whether connections are taken, or, once it drains, whether its tasks go on. Waits for who is asked.
+    pub async fn is_alive(&self) -> bool {
+        self.server.is_alive().await
+    }
+
+    /// Serves until the shutdown has been asked for and everything has ended.
+    pub async fn serve(&self, listeners: Vec<TcpListener>) {
+        self.note(&Event::Started);
+        let connections = TaskTracker::new();
+        let accepting = TaskTracker::new();
+        for listener in listeners {
+            accepting.spawn(accept(listener, Arc::clone(&self.server), connections.clone()));
+        }
+        accepting.close();
+        let serving = async {
+            accepting.wait().await;
+            connections.close();
+            drain(&self.server, &connections, self.grace).await;
+        };
+        tokio::select! {
+            () = serving => {}
+            () = self.server.rates.drive() => {}
+        }
+        self.server.service.close();
+        self.note(&Event::Ended);
+    }
+
+    /// Tells whoever asks at `listener` how the server is, and for how much it was asked. Ends when it is dropped.
+    pub async fn expose(&self, listener: TcpListener) {
+        expose(listener, Arc::clone(&self.server)).await;
+    }
+
+    /// Goes on in the log files that have the configured paths now.
+    pub fn reopen_records(&self) {
+        self.server.records.reopen();
+    }
+
+    /// Adds an entry to the audit record.
+    pub fn note(&self, event: &Event<'_>) {
+        self.server.records.note(event);
+    }
+
+    /// From now on this holds: what is served and to whom, over which faces, within which limits and rates. Where a
+    /// share cannot be opened, everything stays as it was. The rest of a configuration holds from start to end.
+    pub fn replace(&self, config: &Config) -> Result<(), StartError> {
+        let shares = Arc::new(Shares::open(&config.served, config.links)?);
+        let server = &self.server;
+        let terms = Terms { shares, access: Arc::clone(&config.access) };
+        server.gate.replace(|_| terms.clone());
+        server.faces.store(Arc::new(config.faces));
+        server.admission.replace(config.limits);
+        server.handshakes.replace(config.limits.handshakes);
+        server.requests.replace(config.limits.requests_per_s_per_source);
+        server.rates.replace(&config.caps);
+        Ok(())
+    }
+
+    /// Opens what is served anew, so that names lead to what is there now. What is open stays open; where one cannot
+    /// be opened, everything stays as it was.
+    pub fn replace_shares(&self, served: &Served, links: Links) -> Result<(), StartError> {
+        let shares = Arc::new(Shares::open(served, links)?);
+        self.server.gate.replace(|now| Terms { shares: Arc::clone(&shares), ..now.clone() });
+        Ok(())
+    }
+
+    /// From now on these rules hold for these users, in sessions that are open as well.
+    pub fn replace_access(&self, access: &Arc<Access>) {
+        self.server.gate.replace(|now| Terms { access: Arc::clone(access), ..now.clone() });
     }
 }
 

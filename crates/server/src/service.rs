@@ -2,65 +2,164 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::SystemTime;
 
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::spawn_blocking;
 use towline_proto::digest::Md5Digest;
 use towline_proto::name::RemoteName;
-use towline_proto::piece::{Geometry, PieceHash};
-use towline_store::digester::{DigestError, Digester};
-use towline_store::local::{LocalFile, LocalRoot, OpenError};
-use towline_store::piece_hashes::{PieceHashes, PieceTable};
+use towline_proto::native::message::tree::{List, SmallFile};
+use towline_store::digester::{DigestError, Digester, Md5Counts};
+use towline_store::filter::{Filter, PatternError};
+use towline_store::hash_store::HashStore;
+use towline_store::local::{LocalFile, OpenError};
+use towline_store::piece_hashes::PieceHashes;
+use towline_store::small_files::SmallFileError;
 
-/// The operations on the served folder.
+use crate::auth::{Caller, Denied};
+use crate::budgets::{Budgets, Busy};
+use crate::listing::Listing;
+use crate::metrics::Metrics;
+use crate::pieced_file::{Hashers, PiecedFile};
+use crate::policy::Action;
+use crate::shares::{Files, Shares};
+
+/// Bytes of a listing's patterns that may be any number's at once.
+const LIGHT_PATTERNS_BYTES_MAX: usize = 1_024;
+
+/// The operations on what is served, each for somebody who asks and only as far as the rules allow.
 #[derive(Debug)]
 pub(crate) struct Service {
-    root: Arc<LocalRoot>,
     digester: Arc<Digester>,
     piece_hashes: Arc<PieceHashes>,
+    budgets: Arc<Budgets>,
+    metrics: Arc<Metrics>,
 }
 
-/// A file that is open, with what is known of its pieces.
-#[derive(Clone, Debug)]
-pub(crate) struct PiecedFile {
-    pub(crate) file: LocalFile,
-    pub(crate) geometry: Geometry,
-    hashes: Arc<PieceTable>,
+/// Why somebody does not get what they ask for.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ServeError {
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    #[error(transparent)]
+    Pattern(#[from] PatternError),
+    #[error(transparent)]
+    Busy(#[from] Busy),
+    #[error(transparent)]
+    Open(#[from] OpenError),
 }
 
-/// A piece's hash, known or being computed, whether it is waited for or not.
+impl From<io::Error> for ServeError {
+    fn from(error: io::Error) -> Self {
+        Self::Open(error.into())
+    }
+}
+
+/// Reads small files in a folder, each for whoever may.
 #[derive(Debug)]
-pub(crate) enum Hashing {
-    Known(PieceHash),
-    UnderWay(JoinHandle<io::Result<PieceHash>>),
+pub(crate) struct SmallFileReader {
+    shares: Arc<Shares>,
+    folder: Option<RemoteName>,
+    /// Opened for the first file that may be read: whoever may read none does not learn whether there is a folder.
+    files: Option<Files>,
+}
+
+/// Why a small file was not read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SmallFileRefused {
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    #[error(transparent)]
+    Unread(#[from] SmallFileError),
 }
 
 impl Service {
-    pub(crate) fn new(root: LocalRoot, digester: Arc<Digester>, hashes: PieceHashes) -> Self {
-        Self { root: Arc::new(root), digester, piece_hashes: Arc::new(hashes) }
+    /// Works within `budgets`, and computes MD5s with as many `workers` at once.
+    pub(crate) fn new(
+        hash_store: Option<Arc<HashStore>>,
+        workers: usize,
+        budgets: Arc<Budgets>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self {
+            digester: Digester::new(hash_store.clone(), workers),
+            piece_hashes: Arc::new(PieceHashes::new(hash_store)),
+            budgets,
+            metrics,
+        }
     }
 
     /// Opens a file for reading.
-    pub(crate) async fn open(&self, name: &RemoteName) -> Result<LocalFile, OpenError> {
-        let (root, name) = (Arc::clone(&self.root), name.clone());
-        spawn_blocking(move || root.open_file(&name)).await.map_err(io::Error::from)?
+    pub(crate) async fn open(
+        &self,
+        caller: &Caller,
+        name: &RemoteName,
+    ) -> Result<LocalFile, ServeError> {
+        caller.check(Action::Read, Some(name))?;
+        let (root, name) = caller.shares().locate_file(name)?;
+        let opened =
+            spawn_blocking(move || root.open_file(&name)).await.map_err(io::Error::from)?;
+        Ok(opened?)
     }
 
     /// Opens a file for reading by pieces.
-    pub(crate) async fn open_pieced(&self, name: &RemoteName) -> Result<PiecedFile, OpenError> {
-        let file = self.open(name).await?;
+    pub(crate) async fn open_pieced(
+        &self,
+        caller: &Caller,
+        name: &RemoteName,
+    ) -> Result<PiecedFile, ServeError> {
+        let file = self.open(caller, name).await?;
         let piece_hashes = Arc::clone(&self.piece_hashes);
-        let look_up = move || {
-            let geometry = Geometry::of(file.version.size).map_err(io::Error::other)?;
-            let hashes = piece_hashes.table(&file, geometry);
-            Ok(PiecedFile { file, geometry, hashes })
+        let hashers = Hashers {
+            budgets: Arc::clone(&self.budgets),
+            metrics: Arc::clone(&self.metrics),
+            source: caller.source(),
         };
-        spawn_blocking(look_up).await.map_err(io::Error::from)?
+        let look_up = move || PiecedFile::new(file, &piece_hashes, hashers);
+        Ok(spawn_blocking(look_up).await.map_err(io::Error::from)??)
+    }
+
+    /// Begins to list what the caller may see of a folder.
+    pub(crate) async fn list(&self, caller: Caller, list: List) -> Result<Listing, ServeError> {
+        if list.folder.is_some() || !caller.sees_a_share() {
+            caller.check(Action::List, list.folder.as_ref())?;
+        }
+        let patterns = list.rules.iter().map(|rule| rule.pattern.len());
+        let place = match patterns.sum() {
+            0..=LIGHT_PATTERNS_BYTES_MAX => None,
+            _ => Some(self.budgets.heavy_listings.take_soon(caller.source(), 1).await?),
+        };
+        let start = move || {
+            let filter = Filter::new(&list.rules)?;
+            Ok(Listing::start(&list, filter, caller, place)?)
+        };
+        spawn_blocking(start).await.map_err(io::Error::from)?
+    }
+
+    /// Opens a folder for reading small files in it, where the caller may read everything; otherwise each of them is
+    /// checked first.
+    pub(crate) async fn small_files(
+        &self,
+        caller: &Caller,
+        folder: Option<RemoteName>,
+    ) -> Result<SmallFileReader, ServeError> {
+        let shares = Arc::clone(caller.shares());
+        if !caller.reads_everything() {
+            return Ok(SmallFileReader { shares, folder, files: None });
+        }
+        let open = move || {
+            let files = Some(Files::open(&shares, folder.as_ref())?);
+            Ok(SmallFileReader { shares, folder, files })
+        };
+        spawn_blocking(open).await.map_err(io::Error::from)?
     }
 
     /// The MD5 of an open file; takes as long as reading the file the first time.
     pub(crate) async fn md5(&self, file: &LocalFile) -> Result<Md5Digest, DigestError> {
         self.digester.md5(file).await
+    }
+
+    /// How many MD5s there were.
+    pub(crate) fn md5s(&self) -> Md5Counts {
+        self.digester.counts()
     }
 
     /// Ends what goes on without anybody waiting for it.
@@ -69,44 +168,44 @@ impl Service {
     }
 }
 
-impl PiecedFile {
-    /// The BLAKE3 of the content, if all its pieces' hashes are known.
-    pub(crate) async fn root(&self) -> io::Result<Option<blake3::Hash>> {
-        let hashes = Arc::clone(&self.hashes);
-        Ok(spawn_blocking(move || hashes.root()).await?)
+impl SmallFileReader {
+    /// What the file at `path` below the folder is called; `None` where that is too long for a name.
+    pub(crate) fn name_of(&self, path: &RemoteName) -> Option<RemoteName> {
+        path.below(self.folder.as_ref()).ok()
     }
 
-    /// Begins to hash a piece unless its hash is known. The hash is the version's only if the file is unchanged
-    /// afterwards.
-    pub(crate) fn hash(&self, index: u32) -> Hashing {
-        if let Some(known) = self.hashes.known(index) {
-            return Hashing::Known(known);
+    /// The name of the share that the file at `path` below the folder is in, where shares have names.
+    pub(crate) fn share_of(&self, path: &RemoteName) -> Option<RemoteName> {
+        self.shares.share_of(self.folder.as_ref().unwrap_or(path))
+    }
+
+    /// Closes folders until more is read: see [`Files::stand_still`].
+    pub(crate) fn stand_still(&mut self) {
+        self.files.iter_mut().for_each(Files::stand_still);
+    }
+
+    /// Reads the file at `path` below the folder for somebody into `content`, whose capacity is kept. That it was denied
+    /// is for whoever asks to write down.
+    pub(crate) fn read(
+        &mut self,
+        caller: &Caller,
+        path: &RemoteName,
+        content: &mut Vec<u8>,
+    ) -> Result<SmallFile, SmallFileRefused> {
+        if !Arc::ptr_eq(&self.shares, caller.shares()) {
+            (self.shares, self.files) = (Arc::clone(caller.shares()), None);
         }
-        let this = self.clone();
-        let compute = move || {
-            let began = SystemTime::now();
-            let hash = this.hashes.compute(&this.file, index)?;
-            if this.file.is_unchanged()? {
-                this.hashes.learn(index, hash, began);
+        if !caller.reads_everything() {
+            let name = self.name_of(path).ok_or(SmallFileError::Open(OpenError::NotFound))?;
+            caller.allows(Action::Read, Some(&name))?;
+        }
+        let files = match &mut self.files {
+            Some(files) => files,
+            none => {
+                let opened = Files::open(&self.shares, self.folder.as_ref());
+                none.insert(opened.map_err(SmallFileError::from)?)
             }
-            Ok(hash)
         };
-        Hashing::UnderWay(spawn_blocking(compute))
-    }
-
-    /// Has what was learned remembered, without waiting for it.
-    pub(crate) fn save_hashes(&self) {
-        let hashes = Arc::clone(&self.hashes);
-        spawn_blocking(move || hashes.save());
-    }
-}
-
-impl Hashing {
-    /// The hash, once it is there.
-    pub(crate) async fn ended(self) -> io::Result<PieceHash> {
-        match self {
-            Self::Known(hash) => Ok(hash),
-            Self::UnderWay(computing) => computing.await?,
-        }
+        Ok(files.read(path, content)?)
     }
 }

@@ -24,8 +24,16 @@ struct Entries {
 struct Entry {
     peer: SocketAddr,
     name: RemoteName,
-    size: u64,
+    extent: Extent,
     sent: AtomicU64,
+}
+
+#[derive(Debug)]
+enum Extent {
+    /// The file, of so many bytes.
+    Bytes(u64),
+    /// The file and so many others, all of them small.
+    Others(usize),
 }
 
 /// One transfer, under way until this is dropped.
@@ -39,12 +47,31 @@ pub(crate) struct Transfer {
 impl Transfers {
     /// Enters a transfer of a file of `size` bytes.
     pub(crate) fn begin(&self, peer: SocketAddr, name: RemoteName, size: u64) -> Transfer {
-        let entry = Arc::new(Entry { peer, name, size, sent: AtomicU64::new(0) });
+        self.enter(peer, name, Extent::Bytes(size))
+    }
+
+    /// Enters a transfer of a small file and `others`.
+    pub(crate) fn begin_files(
+        &self,
+        peer: SocketAddr,
+        first: RemoteName,
+        others: usize,
+    ) -> Transfer {
+        self.enter(peer, first, Extent::Others(others))
+    }
+
+    fn enter(&self, peer: SocketAddr, name: RemoteName, extent: Extent) -> Transfer {
+        let entry = Arc::new(Entry { peer, name, extent, sent: AtomicU64::new(0) });
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let id = entries.next_id;
         entries.next_id += 1;
         entries.under_way.insert(id, Arc::clone(&entry));
         Transfer { id, entry, transfers: self.clone() }
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner).under_way.len()
     }
 
     /// A line about each, the oldest first.
@@ -55,6 +82,7 @@ impl Transfers {
 }
 
 impl Transfer {
+    /// The file, or the first of the files.
     pub(crate) fn name(&self) -> &RemoteName {
         &self.entry.name
     }
@@ -74,8 +102,13 @@ impl Drop for Transfer {
 
 impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sent = self.sent.load(Ordering::Relaxed);
-        write!(f, "{} to {} ({sent} of {} bytes)", self.name, self.peer, self.size)
+        let (name, peer, sent) = (&self.name, self.peer, self.sent.load(Ordering::Relaxed));
+        match self.extent {
+            Extent::Bytes(size) => write!(f, "{name} to {peer} ({sent} of {size} bytes)"),
+            Extent::Others(others) => {
+                write!(f, "{name} and {others} other small files to {peer} ({sent} bytes)")
+            }
+        }
     }
 }
 
@@ -91,7 +124,12 @@ mod tests {
         let transfer = transfers.begin(([192, 0, 2, 1], 5_000).into(), name, 100);
         assert_eq!(transfer.add_sent(40), 40);
         assert_eq!(transfers.describe(), ["big.iso to 192.0.2.1:5000 (40 of 100 bytes)"]);
-        drop(transfer);
+        let name = RemoteName::parse(b"docs/a").unwrap();
+        let files = transfers.begin_files(([192, 0, 2, 1], 5_000).into(), name, 2);
+        assert_eq!(files.add_sent(9), 9);
+        let described = "docs/a and 2 other small files to 192.0.2.1:5000 (9 bytes)";
+        assert_eq!(transfers.describe()[1], described);
+        drop((transfer, files));
         assert!(transfers.describe().is_empty());
     }
 }

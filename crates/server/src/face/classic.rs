@@ -15,11 +15,15 @@ use towline_proto::name::RemoteName;
 use towline_store::digester::DigestError;
 use towline_store::local::{LocalFile, OpenError};
 
-use crate::connection::Session;
+use crate::auth::{Denied, Revoked};
+use crate::policy::Action;
+use crate::records::{Asked, Outcome};
+use crate::service::ServeError;
+use crate::session::Session;
 use crate::transfers::Transfer;
 
-/// Content that is sent between two looks at whether the file is still the same.
-const UNCHECKED_BYTES_MAX: u64 = 64 * 1_024 * 1_024;
+/// Content that is sent between two looks at whether the file is still the same, and still allowed.
+const UNCHECKED_BYTES_MAX: u64 = 4 * 1_024 * 1_024;
 
 /// Why a request was not answered with a whole file.
 #[derive(Debug, thiserror::Error)]
@@ -33,23 +37,52 @@ enum ClassicError {
     #[error("asked wrongly: {0}")]
     Request(#[from] RequestError),
     #[error("asked for {name}, which is not served: {source}")]
-    Open { name: RemoteName, source: OpenError },
+    Open { name: RemoteName, source: ServeError },
     #[error("{name} was not sent: {source}")]
     Digest { name: RemoteName, source: DigestError },
     #[error("{0} changed while it was sent, and the connection was cut")]
     Changed(RemoteName),
     #[error("{name} was not sent whole: {source}")]
     Send { name: RemoteName, source: SendError },
+    #[error(transparent)]
+    Revoked(#[from] Revoked),
+    #[error("cut off: {0} any more")]
+    Denied(#[from] Denied),
     #[error("lost: {0}")]
     Io(#[from] io::Error),
 }
 
 impl ClassicError {
+    /// What came of the request.
+    fn outcome(&self) -> Outcome {
+        match self {
+            Self::RequestCut
+            | Self::RequestLate
+            | Self::Draining
+            | Self::Digest { source: DigestError::Abandoned, .. }
+            | Self::Io(_) => Outcome::Broken,
+            Self::Request(_) => Outcome::Malformed,
+            Self::Revoked(_)
+            | Self::Denied(_)
+            | Self::Open { source: ServeError::Denied(_), .. } => Outcome::Denied,
+            Self::Open { source: ServeError::Open(OpenError::Unavailable(_)), .. } => Outcome::Busy,
+            Self::Open { .. } => Outcome::NotFound,
+            Self::Changed(_) | Self::Digest { source: DigestError::Changed, .. } => {
+                Outcome::Changed
+            }
+            Self::Digest { .. } => Outcome::Failed,
+            Self::Send { source, .. } => Outcome::of_sending(source),
+        }
+    }
+
     /// What the client is told; `None` where it is cut off instead, so that it tries again.
     fn refusal(&self) -> Option<String> {
         match self {
             Self::Request(error) => Some(format!("Bad request: {error}")),
-            Self::Open { source: OpenError::Unavailable(_), .. } => None,
+            Self::Open { source: ServeError::Open(OpenError::Unavailable(_)), .. } => None,
+            Self::Open { name, source: ServeError::Denied(_) } => {
+                Some(format!("Not allowed: {name}"))
+            }
             // Whatever is not served looks the same from outside.
             Self::Open { name, .. } => Some(format!("File not found: {name}")),
             _ => None,
@@ -75,11 +108,33 @@ pub(super) async fn serve(stream: &mut Stream, session: &Session) {
 }
 
 async fn answer(stream: &mut Stream, session: &Session) -> Result<(), ClassicError> {
-    let name = read_request(stream, session).await?;
+    let name = match read_request(stream, session).await {
+        Ok(name) => name,
+        Err(error) => {
+            if matches!(error, ClassicError::Request(_)) {
+                session.enter(Asked::classic(None)).end(error.outcome());
+            }
+            return Err(error);
+        }
+    };
+    let entry = session.enter(Asked::classic(Some(name.clone())));
+    session.admit().await;
+    let sent = send(stream, session, name).await;
+    entry.end(sent.as_ref().map_or_else(ClassicError::outcome, |()| Outcome::Done));
+    sent
+}
+
+/// Sends a file with all that goes before it.
+async fn send(
+    stream: &mut Stream,
+    session: &Session,
+    name: RemoteName,
+) -> Result<(), ClassicError> {
+    let caller = session.caller()?;
     let file = session
         .server
         .service
-        .open(&name)
+        .open(&caller, &name)
         .await
         .map_err(|source| ClassicError::Open { name: name.clone(), source })?;
     let size = file.version.size;
@@ -168,21 +223,29 @@ async fn send_content(
     };
     let mut milestones = Milestones::new(size);
     let mut on_sent = |bytes| {
+        session.count_sent(bytes);
         if let Some(percent) = milestones.reached(transfer.add_sent(bytes)) {
             tracing::info!("{}: {} {percent} %", session.peer, transfer.name());
         }
     };
     let (_, mut outgoing) = stream.split();
+    let rates = &session.server.rates;
+    let bytes_max = UNCHECKED_BYTES_MAX.min(rates.bytes_at_once_max());
+    let name = transfer.name();
     let mut offset = 0;
     while offset < size {
         let last = size - 1;
-        let end = if offset == last { size } else { last.min(offset + UNCHECKED_BYTES_MAX) };
+        let end = if offset == last { size } else { last.min(offset + bytes_max) };
+        let caller = session.caller()?;
+        caller.check(Action::Read, Some(name))?;
+        let (payer, share) = (caller.payer(session.source()), caller.shares().share_of(name));
+        rates.acquire(&payer, share.as_ref(), end - offset).await;
         if !file.is_unchanged()? {
-            return Err(ClassicError::Changed(transfer.name().clone()));
+            return Err(ClassicError::Changed(name.clone()));
         }
         send_file(&mut outgoing, &file.file, offset..end, options, &mut on_sent)
             .await
-            .map_err(|source| ClassicError::Send { name: transfer.name().clone(), source })?;
+            .map_err(|source| ClassicError::Send { name: name.clone(), source })?;
         offset = end;
     }
     Ok(())

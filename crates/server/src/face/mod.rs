@@ -8,19 +8,22 @@ use towline_net::stream::Stream;
 use towline_proto::limits::CLASSIC_DRAIN_BYTES_MAX;
 use towline_proto::sniff::{Face, Sniff};
 
-use crate::connection::Session;
+use crate::session::Session;
 
 /// Speaks the protocol that the first bytes asked for, until the connection ends.
 pub(crate) async fn serve(asked: Sniff, stream: &mut Stream, session: &Session) {
-    let peer = session.peer;
+    let (peer, faces) = (session.peer, **session.server.faces.load());
     match (asked, &mut *stream) {
-        (Sniff::Face(_), Stream::Plain(_)) if session.server.require_tls => {
-            tracing::info!("{peer}: closed: this server speaks to nobody without encryption");
-        }
-        (Sniff::Face(Face::Classic), Stream::Plain(_)) => {
+        (Sniff::Face(Face::Classic), Stream::Plain(_)) if faces.classic => {
             return classic::serve(stream, session).await;
         }
-        (Sniff::Face(Face::Native), _) => return native::serve(stream, session).await,
+        (Sniff::Face(Face::Native), Stream::Tls(_)) => return native::serve(stream, session).await,
+        (Sniff::Face(Face::Native), Stream::Plain(_)) if faces.native_plain => {
+            return native::serve(stream, session).await;
+        }
+        (Sniff::Face(Face::Classic | Face::Native), Stream::Plain(_)) => {
+            tracing::info!("{peer}: closed: this server does not speak that without encryption");
+        }
         (Sniff::Face(Face::Http), _) => tracing::info!("{peer}: closed: HTTP is not spoken yet"),
         _ => tracing::info!("{peer}: closed: its first bytes are of no protocol spoken here"),
     }

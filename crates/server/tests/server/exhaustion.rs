@@ -6,15 +6,16 @@ use std::process::Command;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use towline_net::listen::{listen, raise_descriptor_limit};
+use towline_net::listen::listen;
+use towline_server::Shutdown;
 use towline_server::config::Config;
-use towline_server::lifecycle::Shutdown;
 use towline_testkit::process::ServerProcess;
 use towline_testkit::skip;
 use towline_testkit::tree::random_bytes;
 
 use crate::support::{
-    Reply, TestServer, acceptor, ask_from, ask_until_answered, connect_from, read_all,
+    Reply, TestServer, acceptor, ask_from, ask_until_answered, connect_from, many_descriptors,
+    read_all,
 };
 
 const CONTENT: &str = "the content of the file";
@@ -91,9 +92,7 @@ async fn two_thousand_idle_connections_hinder_nobody() {
     const EACH: usize = 100;
     // Both ends are in this process.
     let needed = 2 * u64::from(SOURCES) * EACH as u64 + 500;
-    if raise_descriptor_limit().is_some_and(|limit| limit < needed) {
-        return skip(&format!("fewer than {needed} descriptors are allowed here"));
-    }
+    let Some(_claimed) = many_descriptors(needed).await else { return };
     let server = TestServer::start();
     server.write("file", CONTENT);
     let mut idle = Vec::new();

@@ -5,6 +5,7 @@
     reason = "tests make the files that are served, and may fail anywhere"
 )]
 
+mod access;
 mod changes;
 mod confinement;
 mod exhaustion;

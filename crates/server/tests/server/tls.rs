@@ -8,18 +8,17 @@ use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::{AlertDescription, ClientConfig, ClientConnection, Error, RootCertStore, version};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use towline_net::listen::raise_descriptor_limit;
+use tokio::task::JoinSet;
 use towline_net::peeked::Peeked;
-use towline_net::tls::client::{Connector, Expectation};
+use towline_net::tls::Expectation;
+use towline_net::tls::client::Connector;
 use towline_net::tls::{ALPN_NATIVE, TlsStream};
 use towline_proto::native::preface::{PREFACE_BYTES, Preface};
+use towline_server::config::Faces;
 use towline_testkit::deadline::within;
 use towline_testkit::script::{Script, run_client};
-use towline_testkit::skip;
 
-use crate::support::{End, Reply, TestServer, connect_from, read_all, request};
-
-const SHORT: Duration = Duration::from_millis(100);
+use crate::support::{End, Reply, TestServer, connect_from, many_descriptors, read_all, request};
 
 /// Longer than any test.
 const NEVER: Duration = Duration::from_hours(1);
@@ -114,11 +113,17 @@ async fn a_hello_that_comes_byte_by_byte_is_understood() {
 
 #[tokio::test]
 async fn a_handshake_that_stands_still_or_drips_is_closed_at_its_deadline() {
-    let server = TestServer::start_with(|config| config.deadlines.tls_handshake = SHORT);
+    // Long enough for the server to answer a whole hello first.
+    let time_max = Duration::from_secs(3);
+    let server = TestServer::start_with(|config| config.deadlines.tls_handshake = time_max);
     let hello = hello(&[ALPN_NATIVE]);
+    let mut begun_ones = Vec::new();
     for begun in [5, hello.len() / 2, hello.len()] {
         let mut stream = server.connect().await;
         stream.write_all(&hello[..begun]).await.unwrap();
+        begun_ones.push((begun, stream));
+    }
+    for (begun, mut stream) in begun_ones {
         let peer = stream.local_addr().unwrap();
         let (received, _) = read_all(&mut stream).await;
         assert_eq!(received.is_empty(), begun < hello.len());
@@ -137,9 +142,7 @@ async fn two_thousand_half_open_handshakes_hinder_nobody() {
     const EACH: usize = 100;
     // Both ends are in this process.
     let needed = 2 * u64::from(SOURCES) * EACH as u64 + 500;
-    if raise_descriptor_limit().is_some_and(|limit| limit < needed) {
-        return skip(&format!("fewer than {needed} descriptors are allowed here"));
-    }
+    let Some(_claimed) = many_descriptors(needed).await else { return };
     let server = TestServer::start_with(|config| config.deadlines.tls_handshake = NEVER);
     let hello = hello(&[ALPN_NATIVE]);
     let mut half_open = Vec::new();
@@ -155,6 +158,28 @@ async fn two_thousand_half_open_handshakes_hinder_nobody() {
         // The server has answered, and waits for the client's part.
         assert_eq!(within("an answer", stream.read_u8()).await.unwrap(), 0x16);
     }
+    is_served(server.addr).await;
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn half_open_handshakes_beyond_the_bound_give_way_to_new_ones() {
+    const BOUND: usize = 10;
+    const HALF_OPEN: usize = 40;
+    let server = TestServer::start_with(|config| {
+        config.deadlines.tls_handshake = NEVER;
+        config.limits.handshakes = BOUND;
+    });
+    let mut half_open = JoinSet::new();
+    for _ in 0..HALF_OPEN {
+        let mut stream = server.connect().await;
+        stream.write_all(&hello(&[ALPN_NATIVE])).await.unwrap();
+        half_open.spawn(async move { read_all(&mut stream).await });
+    }
+    for _ in 0..HALF_OPEN - BOUND {
+        half_open.join_next().await.unwrap().unwrap();
+    }
+    server.log.wait("its handshake had stood longest of all, and others came").await;
     is_served(server.addr).await;
     server.finish().await;
 }
@@ -225,7 +250,7 @@ async fn tls_1_2_is_refused_with_an_alert() {
 
 #[tokio::test]
 async fn a_server_that_requires_encryption_answers_nobody_without_it() {
-    let server = TestServer::start_with(|config| config.require_tls = true);
+    let server = TestServer::start_with(|config| config.faces = Faces::ENCRYPTED);
     server.write("file", "content");
     for plain in [&Preface::OURS.encode()[..], b"GET /file HTTP/1.1\r\n\r\n"] {
         assert_eq!(server.exchange(plain).await, (Vec::new(), End::Clean));

@@ -1,35 +1,28 @@
 //! Answering requests, one after the other.
 
-use std::future::Future;
-use std::io;
 use std::ops::Range;
-use std::os::unix::fs::MetadataExt;
 
-use tokio::time::{sleep_until, timeout};
+use tokio::task::coop::consume_budget;
+use tokio::time::timeout;
+use towline_proto::escape::Escaped;
 use towline_proto::limits::DATA_BYTES_MAX;
 use towline_proto::name::RemoteName;
-use towline_proto::native::message::{Answer, ErrorCode, Info, Refusal, Request, Version};
-use towline_proto::piece::PieceHash;
-use towline_store::local::{Extent, OpenError};
+use towline_proto::native::message::{Answer, ErrorCode, Proof, Request, Version};
+use towline_proto::piece::{Geometry, PieceHash};
+use towline_store::local::Extent;
 
 use super::NativeError;
+use super::heartbeats::with_heartbeats;
+use super::list::Kept;
+use super::refusal::{Failure, last_words};
 use super::requests::{Queued, Wanted};
 use super::sender::Sender;
-use crate::connection::Session;
-use crate::service::PiecedFile;
+use crate::pieced_file::{FileError, PiecedFile};
+use crate::policy::Action;
+use crate::rates::Payer;
+use crate::records::{Asked, Outcome, ProofKind};
+use crate::session::Session;
 use crate::transfers::Transfer;
-
-/// How a request can fail: with an answer that says so, or with the end of the session.
-enum Failure {
-    Refused(Refusal),
-    Session(NativeError),
-}
-
-impl<E: Into<NativeError>> From<E> for Failure {
-    fn from(error: E) -> Self {
-        Self::Session(error.into())
-    }
-}
 
 /// Answers until no more requests come.
 pub(super) async fn answer_all(
@@ -37,70 +30,113 @@ pub(super) async fn answer_all(
     sender: &mut Sender<'_>,
     session: &Session,
 ) -> Result<(), NativeError> {
+    let mut listing = None;
+    let mut is_first = true;
     loop {
         sender.flush().await?;
         let next = timeout(session.server.deadlines.idle, queued.next()).await;
-        let Some((request, wanted)) = next.map_err(|_| NativeError::Idle)? else {
+        let Some(next) = next.map_err(|_| NativeError::Idle)? else {
             return Ok(());
         };
+        let (request, wanted) = next?;
         if !wanted.is_wanted() && request != Request::Cancel {
             continue;
         }
-        match answer(request, &wanted, sender, session).await {
-            Ok(()) => {}
+        let entry = session.enter(Asked::native(&request));
+        with_heartbeats(session.admit(), sender, session).await?;
+        let answered = match request {
+            Request::LogIn(proof) if is_first => log_in(proof, sender, session).await,
+            request => answer(request, &wanted, &mut listing, sender, session).await,
+        };
+        is_first = false;
+        match answered {
+            Ok(()) if wanted.is_wanted() => entry.end(Outcome::Done),
+            Ok(()) => entry.end(Outcome::Cancelled),
             Err(Failure::Refused(refusal)) => {
                 tracing::info!("{}: refused: {}", session.peer, refusal.text);
+                entry.end(Outcome::of(refusal.code));
                 sender.queue(&Answer::Error(refusal));
             }
-            Err(Failure::Session(error)) => return Err(error),
+            Err(Failure::Session(error)) => {
+                if let Some(refusal) = last_words(&error) {
+                    entry.end(Outcome::of(refusal.code));
+                    sender.queue(&Answer::Error(refusal));
+                    sender.flush().await?;
+                }
+                return Err(error);
+            }
         }
     }
+}
+
+/// Lets somebody in who proves who they are. Whoever does not is answered nothing more.
+async fn log_in(proof: Proof, sender: &mut Sender<'_>, session: &Session) -> Result<(), Failure> {
+    if !session.is_encrypted {
+        return Err(NativeError::LoginInTheClear.into());
+    }
+    let (who, by) = match &proof {
+        Proof::Password { user, .. } => (user.clone(), ProofKind::Password),
+        Proof::Token(_) => ("unknown".into(), ProofKind::Token),
+    };
+    let turn_max = session.server.deadlines.login_turn;
+    let checking = session.server.gate.log_in(session.source(), proof, turn_max);
+    match with_heartbeats(checking, sender, session).await? {
+        Ok(login) => session.log_in(login, by),
+        Err(refused) => {
+            session.refuse_login(&Escaped(who.as_bytes()).to_string(), by, refused);
+            return Err(NativeError::Login(refused).into());
+        }
+    }
+    tracing::info!("{}: logged in as {}", session.peer, session.caller()?);
+    sender.queue(&Answer::Done);
+    Ok(())
 }
 
 async fn answer(
     request: Request,
     wanted: &Wanted,
+    listing: &mut Option<Kept>,
     sender: &mut Sender<'_>,
     session: &Session,
 ) -> Result<(), Failure> {
     match request {
         Request::Stat { name } => {
             let file = open(&name, session).await?;
-            sender.queue(&Answer::Info(describe(&file).await?));
+            let info = with_heartbeats(file.info(), sender, session).await?;
+            let info = info.map_err(|error| Failure::of_file(&name, &error))?;
+            sender.queue(&Answer::Info(info));
             Ok(())
         }
         Request::Fetch { name, version, runs } => {
             let file = open_version(&name, &version, session).await?;
-            let size = runs.iter().map(|run| file.geometry.bytes_of(run.clone())).sum();
+            let size = bytes_of(&runs, file.geometry())?;
+            let share = session.caller()?.shares().share_of(&name);
             let transfer = session.server.transfers.begin(session.peer, name, size);
-            let fetch = Fetch { file: &file, transfer: &transfer, wanted, session };
+            let fetch = Fetch { file: &file, share, transfer: &transfer, wanted, session };
             let sent = fetch.send_runs(runs, sender).await;
             file.save_hashes();
             sent
         }
         Request::Hashes { name, version, pieces } => {
             let file = open_version(&name, &version, session).await?;
-            let listed = list_hashes(&file, pieces, wanted, sender, session).await;
+            let listed = list_hashes(&file, &name, pieces, wanted, sender, session).await;
             file.save_hashes();
             listed
         }
-        Request::Cancel => Err(refuse(ErrorCode::Cancelled, "cancelled")),
+        Request::List(list) => super::list::list(list, listing, wanted, sender, session).await,
+        Request::FetchTree(fetch) => {
+            super::fetch_tree::fetch_tree(fetch, wanted, sender, session).await
+        }
+        Request::Cancel => Err(Failure::refused(ErrorCode::Cancelled, "cancelled")),
+        Request::LogIn(_) => Err(bad("a login is the first request of a session")),
     }
 }
 
-fn refuse(code: ErrorCode, text: impl Into<String>) -> Failure {
-    let retry = matches!(code, ErrorCode::Changed | ErrorCode::Io | ErrorCode::Busy);
-    Failure::Refused(Refusal { code, text: text.into(), retry })
-}
-
 async fn open(name: &RemoteName, session: &Session) -> Result<PiecedFile, Failure> {
-    session.server.service.open_pieced(name).await.map_err(|error| {
+    let caller = session.caller()?;
+    session.server.service.open_pieced(&caller, name).await.map_err(|error| {
         tracing::info!("{}: asked for {name}, which is not served: {error}", session.peer);
-        match error {
-            OpenError::Io(error) => refuse(ErrorCode::Io, format!("cannot open {name}: {error}")),
-            // Whatever is not served looks the same from outside.
-            _ => refuse(ErrorCode::NotFound, format!("no such file: {name}")),
-        }
+        Failure::of_service(name, &error)
     })
 }
 
@@ -110,45 +146,63 @@ async fn open_version(
     session: &Session,
 ) -> Result<PiecedFile, Failure> {
     let file = open(name, session).await?;
-    if version.as_bytes() == file.file.version.to_bytes() { Ok(file) } else { Err(changed(name)) }
+    let found = match file.version() {
+        Ok(now) if now == *version => return Ok(file),
+        Ok(_) => FileError::Changed,
+        Err(error) => error,
+    };
+    Err(Failure::of_file(name, &found))
 }
 
-fn changed(name: &RemoteName) -> Failure {
-    refuse(ErrorCode::Changed, format!("{name} changed"))
+fn bad(text: impl Into<String>) -> Failure {
+    Failure::refused(ErrorCode::BadRequest, text)
 }
 
-async fn describe(file: &PiecedFile) -> Result<Info, Failure> {
-    let metadata = file.file.file.metadata()?;
-    Ok(Info {
-        version: Version::new(&file.file.version.to_bytes())?,
-        geometry: file.geometry,
-        modified_ns: file.file.version.modified_ns,
-        mode: metadata.mode() & 0o777,
-        root: file.root().await?,
-        stored_bytes: file.file.stored_bytes()?,
-    })
+/// Bytes of runs that are in the file and do not overlap, so that no fetch is answered by more than the file is.
+fn bytes_of(runs: &[Range<u32>], geometry: Geometry) -> Result<u64, Failure> {
+    let mut in_order: Vec<_> = runs.iter().collect();
+    in_order.sort_unstable_by_key(|run| run.start);
+    if let Some(beyond) = in_order.iter().find(|run| run.end > geometry.count()) {
+        return Err(bad(format!("there is no piece {}", beyond.end - 1)));
+    }
+    if !in_order.is_sorted_by(|run, next| run.end <= next.start) {
+        return Err(bad("a piece is asked for twice"));
+    }
+    Ok(runs.iter().map(|run| geometry.bytes_of(run.clone())).sum())
 }
 
 /// One fetch under way.
 struct Fetch<'a> {
     file: &'a PiecedFile,
+    share: Option<RemoteName>,
     transfer: &'a Transfer,
     wanted: &'a Wanted,
     session: &'a Session,
 }
 
 impl Fetch<'_> {
+    /// The file does not give what was asked of it.
+    fn failed(&self, error: &FileError) -> Failure {
+        Failure::of_file(self.transfer.name(), error)
+    }
+
     async fn send_runs(
         &self,
         runs: Vec<Range<u32>>,
         sender: &mut Sender<'_>,
     ) -> Result<(), Failure> {
-        let is_sparse = self.file.file.stored_bytes()? < self.file.geometry.file_bytes();
+        let is_sparse = self.file.is_sparse().map_err(|error| self.failed(&error))?;
         for index in runs.into_iter().flatten() {
             if !self.wanted.is_wanted() {
                 return Ok(());
             }
-            self.send_piece(index, is_sparse, sender).await?;
+            // What was allowed when the fetch began need not be any more.
+            let caller = self.session.caller()?;
+            caller.check(Action::Read, Some(self.transfer.name()))?;
+            self.send_piece(index, is_sparse, &caller.payer(self.session.source()), sender).await?;
+            // A piece that is a hole, and whose hash is known, sends nothing by itself and waits for nothing.
+            sender.relieve().await?;
+            consume_budget().await;
         }
         sender.queue(&Answer::Done);
         Ok(())
@@ -160,17 +214,17 @@ impl Fetch<'_> {
         &self,
         index: u32,
         is_sparse: bool,
+        payer: &Payer,
         sender: &mut Sender<'_>,
     ) -> Result<(), Failure> {
-        let Some(bytes) = self.file.geometry.piece(index) else {
-            return Err(refuse(ErrorCode::BadRequest, format!("there is no piece {index}")));
+        let Some(bytes) = self.file.geometry().piece(index) else {
+            return Err(bad(format!("there is no piece {index}")));
         };
         let hashing = self.file.hash(index);
-        self.send_bytes(bytes, is_sparse, sender).await?;
-        let hash = with_heartbeats(hashing.ended(), sender, self.session).await??;
-        if !self.file.file.is_unchanged()? {
-            return Err(changed(self.transfer.name()));
-        }
+        self.send_bytes(bytes, is_sparse, payer, sender).await?;
+        let hash = with_heartbeats(hashing.ended(), sender, self.session).await?;
+        let hash = hash.and_then(|hash| self.file.check_unchanged().map(|()| hash));
+        let hash = hash.map_err(|error| self.failed(&error))?;
         sender.queue(&Answer::Piece { index, hash });
         Ok(())
     }
@@ -179,11 +233,14 @@ impl Fetch<'_> {
         &self,
         mut bytes: Range<u64>,
         is_sparse: bool,
+        payer: &Payer,
         sender: &mut Sender<'_>,
-    ) -> Result<(), NativeError> {
+    ) -> Result<(), Failure> {
+        let rates = &self.session.server.rates;
+        let bytes_max = rates.bytes_at_once_max().min(DATA_BYTES_MAX as u64);
         while !bytes.is_empty() {
             let (part, extent) = if is_sparse {
-                self.file.file.extent(bytes.clone())
+                self.file.local().extent(bytes.clone())
             } else {
                 (bytes.clone(), Extent::Content)
             };
@@ -193,8 +250,11 @@ impl Fetch<'_> {
                     part.end
                 }
                 Extent::Content => {
-                    let end = part.end.min(part.start + DATA_BYTES_MAX as u64);
-                    sender.send_content(&self.file.file, part.start..end).await?;
+                    let end = part.end.min(part.start + bytes_max);
+                    let granting = rates.acquire(payer, self.share.as_ref(), end - part.start);
+                    with_heartbeats(granting, sender, self.session).await?;
+                    let sent = sender.send_content(self.file.local(), part.start..end).await;
+                    sent.map_err(|error| Failure::of_sending(self.transfer.name(), error))?;
                     end
                 }
             };
@@ -208,30 +268,30 @@ impl Fetch<'_> {
 /// Sends the hashes of a run of pieces, with signs of life while they are computed.
 async fn list_hashes(
     file: &PiecedFile,
+    name: &RemoteName,
     pieces: Range<u32>,
     wanted: &Wanted,
     sender: &mut Sender<'_>,
     session: &Session,
 ) -> Result<(), Failure> {
-    if pieces.end > file.geometry.count() {
-        return Err(refuse(ErrorCode::BadRequest, format!("there is no piece {}", pieces.end - 1)));
+    if pieces.end > file.geometry().count() {
+        return Err(bad(format!("there is no piece {}", pieces.end - 1)));
     }
     let first = pieces.start;
     let computing = compute_hashes(file, pieces, wanted);
-    let Some(hashes) = with_heartbeats(computing, sender, session).await?? else { return Ok(()) };
-    if !file.file.is_unchanged()? {
-        return Err(refuse(ErrorCode::Changed, "the file changed"));
+    let computed = with_heartbeats(computing, sender, session).await?;
+    if let Some(hashes) = computed.map_err(|error| Failure::of_file(name, &error))? {
+        sender.queue(&Answer::HashList { first, hashes });
     }
-    sender.queue(&Answer::HashList { first, hashes });
     Ok(())
 }
 
-/// The hashes of a run of pieces; `None` where they are not wanted any more.
+/// The hashes of a run of pieces, all of the version that was opened; `None` where they are not wanted any more.
 async fn compute_hashes(
     file: &PiecedFile,
     pieces: Range<u32>,
     wanted: &Wanted,
-) -> io::Result<Option<Vec<PieceHash>>> {
+) -> Result<Option<Vec<PieceHash>>, FileError> {
     let mut hashes = Vec::with_capacity(pieces.len());
     for index in pieces {
         if !wanted.is_wanted() {
@@ -239,26 +299,6 @@ async fn compute_hashes(
         }
         hashes.push(file.hash(index).ended().await?);
     }
+    file.check_unchanged()?;
     Ok(Some(hashes))
-}
-
-/// Waits for some work, sending a heartbeat whenever the peer has not heard from us for a while.
-async fn with_heartbeats<T>(
-    work: impl Future<Output = T>,
-    sender: &mut Sender<'_>,
-    session: &Session,
-) -> Result<T, NativeError> {
-    let mut work = std::pin::pin!(work);
-    loop {
-        let due = sender.last_sent() + session.server.deadlines.heartbeat;
-        tokio::select! {
-            // Many short pieces of work without a byte are a long silence too.
-            biased;
-            () = sleep_until(due) => {
-                sender.queue(&Answer::Heartbeat);
-                sender.flush().await?;
-            }
-            done = &mut work => return Ok(done),
-        }
-    }
 }

@@ -4,8 +4,14 @@
 //! was queued before it is dropped.
 
 mod answer;
+mod fetch_tree;
+mod heartbeats;
+mod list;
+mod refusal;
 mod requests;
 mod sender;
+#[cfg(test)]
+mod testing;
 
 use std::io;
 
@@ -13,13 +19,14 @@ use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 use towline_net::stream::Stream;
 use towline_proto::native::frame::FrameError;
-use towline_proto::native::message::{Answer, ErrorCode, MessageError, Refusal};
+use towline_proto::native::message::{Answer, MessageError};
 use towline_proto::native::preface::{PREFACE_BYTES, Preface, PrefaceError};
 use towline_proto::sniff::SNIFF_BYTES_MAX;
 
 use self::requests::Queue;
 use self::sender::Sender;
-use crate::connection::Session;
+use crate::auth::{LoginRefused, Revoked};
+use crate::session::Session;
 
 // What was sniffed is read again as part of the preface, so that afterwards the socket alone is read.
 const _: () = assert!(SNIFF_BYTES_MAX <= PREFACE_BYTES);
@@ -37,8 +44,14 @@ pub(super) enum NativeError {
     RequestLate,
     #[error("nothing was asked for a while")]
     Idle,
+    #[error("a login came without encryption, where it is not looked at")]
+    LoginInTheClear,
+    #[error("nobody was let in: {0}")]
+    Login(LoginRefused),
+    #[error(transparent)]
+    Revoked(#[from] Revoked),
     #[error("the content could not be sent: {0}")]
-    Send(#[from] towline_net::send_file::SendError),
+    Send(towline_net::send_file::SendError),
     #[error("lost: {0}")]
     Io(#[from] io::Error),
 }
@@ -59,11 +72,10 @@ async fn converse(stream: &mut Stream, session: &Session) -> Result<(), NativeEr
     let mut sender = Sender::new(outgoing, session);
     sender.queue_bytes(&Preface::OURS.encode());
     if let Err(error) = greeting {
-        if matches!(
-            error,
-            NativeError::Preface(PrefaceError::Version(_) | PrefaceError::Capabilities(_))
-        ) {
-            sender.queue(&unsupported(&error));
+        if let NativeError::Preface(unfit) = error
+            && let Some(refusal) = refusal::of_preface(unfit)
+        {
+            sender.queue(&Answer::Error(refusal));
             sender.flush().await?;
         }
         return Err(error);
@@ -82,8 +94,4 @@ async fn read_preface(stream: &mut Stream, session: &Session) -> Result<Preface,
         .await
         .map_err(|_| NativeError::RequestLate)??;
     Ok(Preface::decode(&bytes)?)
-}
-
-fn unsupported(error: &NativeError) -> Answer {
-    Answer::Error(Refusal { code: ErrorCode::Unsupported, text: error.to_string(), retry: false })
 }

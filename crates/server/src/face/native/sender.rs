@@ -10,10 +10,14 @@ use towline_proto::native::frame::data_header;
 use towline_proto::native::message::Answer;
 use towline_store::local::LocalFile;
 
-use crate::connection::Session;
+use crate::session::Session;
+
+/// Bytes that may wait to go out with what follows them.
+const PENDING_BYTES_MAX: usize = 64 * 1_024;
 
 /// Writes to one peer.
 pub(super) struct Sender<'a> {
+    session: &'a Session,
     outgoing: Outgoing<'a>,
     pending: Vec<u8>,
     options: SendOptions,
@@ -21,12 +25,12 @@ pub(super) struct Sender<'a> {
 }
 
 impl<'a> Sender<'a> {
-    pub(super) fn new(outgoing: Outgoing<'a>, session: &Session) -> Self {
+    pub(super) fn new(outgoing: Outgoing<'a>, session: &'a Session) -> Self {
         let options = SendOptions {
             chunk_bytes: session.server.chunk_bytes,
             stall_max: session.server.deadlines.write_stall,
         };
-        Self { outgoing, pending: Vec::new(), options, last_sent: Instant::now() }
+        Self { session, outgoing, pending: Vec::new(), options, last_sent: Instant::now() }
     }
 
     /// Has bytes go out before whatever comes next.
@@ -39,13 +43,31 @@ impl<'a> Sender<'a> {
         self.queue_bytes(&answer.encode());
     }
 
+    /// Sends what is pending where it is much. Whoever queues answers without end asks for this between them.
+    pub(super) async fn relieve(&mut self) -> io::Result<()> {
+        if self.pending.len() > PENDING_BYTES_MAX { self.flush().await } else { Ok(()) }
+    }
+
     /// Sends all that is pending.
     pub(super) async fn flush(&mut self) -> io::Result<()> {
         self.send_pending(More::MayNotFollow).await?;
-        timeout(self.options.stall_max, self.outgoing.flush()).await?
+        loop {
+            let before = self.outgoing.progress();
+            match timeout(self.options.stall_max, self.outgoing.flush()).await {
+                Err(_) if self.outgoing.progress() > before => {}
+                flushed => return flushed?,
+            }
+        }
     }
 
-    /// Sends a part of a file as a data frame.
+    /// Sends frames with content that are made already, behind what is pending.
+    pub(super) async fn send_frames(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.send_pending(More::Follows).await?;
+        self.send_all(bytes, More::MayNotFollow).await
+    }
+
+    /// Sends a part of a file as a data frame. What the file does not give of it is made up for by zeros: without their
+    /// piece's hash they count for nothing, and the session can go on.
     pub(super) async fn send_content(
         &mut self,
         file: &LocalFile,
@@ -55,9 +77,17 @@ impl<'a> Sender<'a> {
         self.queue_bytes(&data_header(length));
         // More follows at once: the kernel need not send the header in a packet of its own.
         self.send_pending(More::Follows).await?;
-        send_file(&mut self.outgoing, &file.file, range, self.options, |_| ()).await?;
+        let (session, mut left) = (self.session, length);
+        let on_sent = |bytes| {
+            left = left.saturating_sub(usize::try_from(bytes).unwrap_or(usize::MAX));
+            session.count_sent(bytes);
+        };
+        let sent = send_file(&mut self.outgoing, &file.file, range, self.options, on_sent).await;
+        if let Err(SendError::Shrunk(_) | SendError::Read(_)) = &sent {
+            self.send_all(&vec![0; left], More::Follows).await?;
+        }
         self.last_sent = Instant::now();
-        Ok(())
+        sent
     }
 
     /// When the peer was last sent something.
@@ -66,13 +96,61 @@ impl<'a> Sender<'a> {
     }
 
     async fn send_pending(&mut self, more: More) -> io::Result<()> {
+        let pending = std::mem::take(&mut self.pending);
+        let sent = self.send_all(&pending, more).await;
+        self.pending = pending;
+        self.pending.clear();
+        self.pending.shrink_to(PENDING_BYTES_MAX);
+        sent
+    }
+
+    async fn send_all(&mut self, bytes: &[u8], more: More) -> io::Result<()> {
         let mut sent = 0;
-        while sent < self.pending.len() {
-            let send = self.outgoing.send(&self.pending[sent..], more);
-            sent += timeout(self.options.stall_max, send).await??;
+        while sent < bytes.len() {
+            let before = self.outgoing.progress();
+            let send = self.outgoing.send(&bytes[sent..], more);
+            match timeout(self.options.stall_max, send).await {
+                Err(_) if self.outgoing.progress() > before => {}
+                taken => sent += taken??,
+            }
             self.last_sent = Instant::now();
         }
-        self.pending.clear();
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::copy;
+    use towline_net::stream::Stream;
+    use towline_proto::native::message::Answer;
+
+    use super::super::testing::{connected, session};
+    use super::{PENDING_BYTES_MAX, Sender};
+
+    #[tokio::test]
+    async fn little_waits_to_go_out_however_much_is_queued() {
+        let (near, mut far) = connected().await;
+        let (session, _folder) = session();
+        let mut near = Stream::plain(near);
+        let (_, outgoing) = near.split();
+        let mut sender = Sender::new(outgoing, &session);
+        let hole = Answer::Hole { bytes: 1 };
+        let sending = async move {
+            for _ in 0..100_000 {
+                sender.queue(&hole);
+                sender.relieve().await.unwrap();
+                assert!(sender.pending.len() <= PENDING_BYTES_MAX);
+            }
+            sender.queue_bytes(&vec![0; 10 * PENDING_BYTES_MAX]);
+            sender.flush().await.unwrap();
+            assert!(sender.pending.capacity() <= PENDING_BYTES_MAX);
+            drop(sender);
+        };
+        let receiving = async { copy(&mut far, &mut tokio::io::sink()).await.unwrap() };
+        tokio::select! {
+            () = sending => {}
+            _ = receiving => panic!("nobody closed it"),
+        }
     }
 }

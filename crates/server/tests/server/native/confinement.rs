@@ -95,9 +95,13 @@ async fn special_files_are_not_found_and_nobody_hangs() {
     let mode = Mode::RUSR | Mode::WUSR;
     mknodat(CWD, server.path("fifo"), FileType::Fifo, mode, 0).unwrap();
     let _socket = UnixListener::bind(server.path("socket")).unwrap();
-    for name in ["fifo", "socket", "sub", "sub/file/below"] {
+    for name in ["fifo", "socket", "sub/file/below"] {
         is_not_found(&server, name).await;
     }
+    let mut peer = Peer::greet(&server).await;
+    peer.ask(&stat("sub")).await;
+    peer.assert_refused(ErrorCode::IsFolder).await;
+    drop(peer);
     server.finish().await;
 }
 

@@ -11,6 +11,9 @@ use crate::support::TestServer;
 
 const SHORT: Duration = Duration::from_millis(100);
 
+/// Long enough for a reader on a busy machine to take something.
+const STALL_MAX: Duration = Duration::from_secs(3);
+
 #[tokio::test]
 async fn a_preface_that_drips_is_closed_at_its_deadline() {
     let server = TestServer::start_with(|config| config.deadlines.request = SHORT);
@@ -59,7 +62,7 @@ async fn an_idle_session_does_not_hold_up_the_shutdown() {
 
 #[tokio::test]
 async fn a_reader_that_takes_nothing_is_cut_and_others_are_served_meanwhile() {
-    let server = TestServer::start_with(|config| config.deadlines.write_stall = SHORT * 3);
+    let server = TestServer::start_with(|config| config.deadlines.write_stall = STALL_MAX);
     server.write_big("big");
     let mut held = Peer::greet_with_small_buffer(&server).await;
     let info = held.stat("big").await;

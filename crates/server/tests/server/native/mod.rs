@@ -4,4 +4,5 @@ mod confinement;
 mod deadlines;
 mod parsing;
 mod requests;
-mod support;
+pub(crate) mod support;
+mod trees;

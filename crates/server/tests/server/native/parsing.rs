@@ -1,6 +1,7 @@
 //! Bytes that are no session, no frame or no request end the connection at once, and nothing else.
 
 use towline_proto::limits::{CONTROL_BYTES_MAX, DATA_BYTES_MAX};
+use towline_proto::native::frame::data_header;
 use towline_proto::native::message::{Answer, ErrorCode, Refusal, Request, Version};
 use towline_proto::native::preface::{Capabilities, PREFACE_BYTES, Preface};
 use towline_testkit::script::{Script, run_client};
@@ -52,7 +53,7 @@ async fn a_frame_above_its_cap_is_refused_before_its_payload() {
 async fn a_frame_of_an_unknown_kind_ends_the_session() {
     let server = serving_a_file();
     // The reserved ones are not spoken yet.
-    for kind in [0x00, 0x05, 0x0b, 0x3f, 0x7f, 0x88, 0xff] {
+    for kind in [0x00, 0x07, 0x0b, 0x3f, 0x7f, 0x8a, 0xff] {
         ends_the_session(&server, &frame(kind, b"")).await;
     }
     server.log.wait("unknown kind").await;
@@ -62,9 +63,21 @@ async fn a_frame_of_an_unknown_kind_ends_the_session() {
 #[tokio::test]
 async fn an_answer_or_content_in_a_requests_place_ends_the_session() {
     let server = serving_a_file();
-    for kind in [0x40, 0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87] {
+    for kind in [0x40, 0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0x89] {
         ends_the_session(&server, &frame(kind, b"")).await;
     }
+    still_serves(server).await;
+}
+
+#[tokio::test]
+async fn what_only_servers_send_is_refused_before_its_payload() {
+    let server = serving_a_file();
+    ends_the_session(&server, &data_header(DATA_BYTES_MAX)).await;
+    let control = u32::try_from(CONTROL_BYTES_MAX).unwrap();
+    for kind in [0x81, 0x84, 0x88] {
+        ends_the_session(&server, &header(control, kind, 0)).await;
+    }
+    server.log.wait("in a request's place").await;
     still_serves(server).await;
 }
 

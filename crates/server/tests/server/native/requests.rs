@@ -1,6 +1,6 @@
 //! Requests that are well formed: what each is answered, in which order, and what `Cancel` does.
 
-use towline_proto::native::message::{Answer, ErrorCode, Request, Version};
+use towline_proto::native::message::{Answer, ErrorCode, Info, Request, Version};
 use towline_proto::piece::{PieceHasher, merge};
 
 use super::support::{Frame, MIB, Peer, fetch, hashes, name, stat};
@@ -78,6 +78,20 @@ async fn pieces_beyond_the_files_are_a_bad_request_and_the_session_goes_on() {
 }
 
 #[tokio::test]
+async fn pieces_asked_for_twice_are_a_bad_request_and_none_is_sent() {
+    let server = serving_a_file();
+    let mut peer = Peer::greet(&server).await;
+    let Info { version, .. } = peer.stat("file").await;
+    let beyond = PIECES..PIECES + 1;
+    for runs in [vec![2..3, 0..4], vec![1..3, 3..4, 2..3], vec![0..1, 0..1], vec![0..1, beyond]] {
+        peer.ask(&Request::Fetch { name: name("file"), version: version.clone(), runs }).await;
+        peer.assert_refused(ErrorCode::BadRequest).await;
+    }
+    drop(peer);
+    server.finish().await;
+}
+
+#[tokio::test]
 async fn an_empty_file_has_no_piece_to_ask_for() {
     let server = serving_a_file();
     server.write("empty", "");
@@ -86,6 +100,28 @@ async fn an_empty_file_has_no_piece_to_ask_for() {
     assert_eq!((info.geometry.count(), info.root), (0, Some(blake3::hash(b""))));
     peer.ask(&fetch("empty", &info, 0, 1)).await;
     peer.assert_refused(ErrorCode::BadRequest).await;
+    drop(peer);
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn a_file_truncated_while_a_piece_is_sent_is_refused_as_changed_and_the_session_goes_on() {
+    let server = TestServer::start();
+    let (path, _) = server.write_big("big");
+    let mut peer = Peer::greet_with_small_buffer(&server).await;
+    let info = peer.stat("big").await;
+    peer.ask(&fetch("big", &info, 0, info.geometry.count())).await;
+    assert_eq!(peer.next().await, Frame::Content(MIB));
+    std::fs::File::options().write(true).open(path).unwrap().set_len(0).unwrap();
+    let refusal = loop {
+        match peer.next().await {
+            Frame::Content(MIB) | Frame::Answer(Answer::Piece { .. } | Answer::Heartbeat) => {}
+            Frame::Answer(Answer::Error(refusal)) => break refusal,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!((refusal.code, refusal.retry), (ErrorCode::Changed, true), "{refusal:?}");
+    peer.stat("big").await;
     drop(peer);
     server.finish().await;
 }

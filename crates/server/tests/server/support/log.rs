@@ -23,6 +23,11 @@ impl Log {
         Self { lines, _capturing: tracing::subscriber::set_default(subscriber) }
     }
 
+    /// All that was said so far.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.lines.borrow().clone()
+    }
+
     /// The first line that holds `part`, waiting for it if need be.
     pub(crate) async fn wait(&self, part: &str) -> String {
         let find = |lines: &[String]| lines.iter().find(|line| line.contains(part)).cloned();

@@ -12,14 +12,16 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::{Mutex, MutexGuard};
 use tokio::task::JoinHandle;
-use towline_net::listen::listen;
+use towline_net::listen::{listen, raise_descriptor_limit};
 use towline_net::tls::identity::Identity;
 use towline_net::tls::server::Acceptor;
+use towline_server::Handle;
+use towline_server::Shutdown;
 use towline_server::config::Config;
-use towline_server::lifecycle::Shutdown;
-use towline_server::{StartError, run};
 use towline_testkit::deadline::within;
+use towline_testkit::skip;
 use towline_testkit::tree::write_random_file;
 
 pub(crate) use self::log::Log;
@@ -41,7 +43,8 @@ pub(crate) struct TestServer {
     pub(crate) log: Log,
     /// Holds the served folder and a place outside of it.
     ground: TempDir,
-    task: JoinHandle<Result<(), StartError>>,
+    pub(crate) handle: Handle,
+    task: JoinHandle<()>,
 }
 
 /// Shakes hands with a key that is gone afterwards.
@@ -66,8 +69,10 @@ impl TestServer {
         let listener = listen((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
         let addr = listener.local_addr().unwrap();
         let shutdown = Shutdown::default();
-        let task = tokio::spawn(run(vec![listener], config, shutdown.clone()));
-        Self { addr, shutdown, log, ground, task }
+        let handle = Handle::new(&config, shutdown.clone()).unwrap();
+        let serving = handle.clone();
+        let task = tokio::spawn(async move { serving.serve(vec![listener]).await });
+        Self { addr, shutdown, log, ground, handle, task }
     }
 
     /// Where `name` lies in the served folder.
@@ -131,7 +136,7 @@ impl TestServer {
     /// Waits until the server has ended.
     pub(crate) async fn ended(mut self) {
         let ended = within("the server's end", &mut self.task).await;
-        ended.unwrap().unwrap();
+        ended.unwrap();
     }
 }
 
@@ -210,8 +215,28 @@ async fn connect(socket: TcpSocket, addr: SocketAddr) -> TcpStream {
     stream
 }
 
+/// Claims so many descriptors, or says why the test ends here. Who claims them too waits until the guard is dropped.
+pub(crate) async fn many_descriptors(needed: u64) -> Option<MutexGuard<'static, ()>> {
+    /// The limit is one for all tests of this process.
+    static CLAIMED: Mutex<()> = Mutex::const_new(());
+    if raise_descriptor_limit().is_some_and(|limit| limit < needed) {
+        skip(&format!("fewer than {needed} descriptors are allowed here"));
+        return None;
+    }
+    Some(CLAIMED.lock().await)
+}
+
 /// Whether this process has the file open.
 pub(crate) fn is_open(path: &Path) -> bool {
+    all_open().any(|target| target == path)
+}
+
+/// How many folders and files below a folder this process has open.
+pub(crate) fn count_open_below(folder: &Path) -> usize {
+    all_open().filter(|target| target.starts_with(folder)).count()
+}
+
+fn all_open() -> impl Iterator<Item = PathBuf> {
     let open = fs::read_dir("/proc/self/fd").unwrap();
-    open.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok()).any(|target| target == path)
+    open.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok())
 }

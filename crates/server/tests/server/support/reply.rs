@@ -1,7 +1,7 @@
 //! What a classic client makes of the bytes that come.
 
 use md5::{Digest, Md5};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::TcpStream;
 use towline_proto::classic::{Header, Reply as Beginning};
 use towline_proto::codec::Decoded;
@@ -109,7 +109,7 @@ pub(crate) async fn read_reply(stream: &mut TcpStream) -> Reply {
 }
 
 /// Takes all that comes until the connection ends.
-pub(crate) async fn read_all(stream: &mut TcpStream) -> (Vec<u8>, End) {
+pub(crate) async fn read_all(stream: &mut (impl AsyncRead + Unpin)) -> (Vec<u8>, End) {
     let mut bytes = Vec::new();
     match within("the end of a connection", stream.read_to_end(&mut bytes)).await {
         Ok(_) => (bytes, End::Clean),
