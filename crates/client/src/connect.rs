@@ -36,7 +36,7 @@ pub struct HostError(String);
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// The name could not be looked up.
-    #[error("cannot look up {host}: {source}")]
+    #[error("cannot look up the server {host}: {source}")]
     LookUp {
         /// The host.
         host: String,
@@ -73,6 +73,7 @@ impl FromStr for Host {
         let is_address = host.parse::<std::net::IpAddr>().is_ok();
         let is_name = bare.is_none()
             && !host.is_empty()
+            && host.bytes().any(|byte| byte.is_ascii_alphanumeric())
             && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte));
         if is_address || is_name {
             Ok(Self(host.to_owned()))
@@ -86,6 +87,12 @@ impl Host {
     /// The name or address, without brackets.
     pub(crate) fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 
@@ -164,7 +171,7 @@ mod tests {
         assert_eq!(address("[::1]", 9).to_string(), "[::1]:9");
         assert_eq!(address("::1", 9).to_string(), "[::1]:9");
         assert_eq!(address("files.example", 9).to_string(), "files.example:9");
-        for bad in ["", "[name]", "a b", "a/b", "host:80", "[::1", "a\n"] {
+        for bad in ["", ".", "[name]", "a b", "a/b", "host:80", "[::1", "a\n"] {
             assert!(bad.parse::<Host>().is_err(), "{bad}");
         }
     }

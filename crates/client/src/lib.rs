@@ -5,10 +5,10 @@
 pub mod classic;
 pub mod connect;
 pub mod journal;
-pub mod known_hashes;
+mod known_hashes;
 pub mod monitor;
 pub mod native;
-pub mod plan;
+mod plan;
 pub mod retry;
 pub mod throttle;
 pub mod trust;

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use towline_proto::digest::Md5Digest;
+use towline_proto::name::RemoteName;
 
 use crate::connect::Address;
 use crate::trust::News;
@@ -57,16 +58,22 @@ pub enum Event<'a> {
         /// How many, since the last such event.
         bytes: u64,
     },
+    /// Bytes that arrived, or zeros, count for nothing: they came twice, or their connection was lost before they could
+    /// be verified.
+    Discarded {
+        /// How many, since the last such event.
+        bytes: u64,
+    },
     /// Bytes arrived damaged and will be fetched again.
     Damaged {
         /// How many, since the last such event.
         bytes: u64,
     },
-    /// An attempt failed and another follows.
+    /// An attempt failed and another follows. Of connections that are lost together, one is told.
     Retrying {
         /// What went wrong.
         error: &'a dyn std::error::Error,
-        /// The attempt that failed.
+        /// The attempt that failed, counted since the last one that brought anything.
         attempt: u32,
         /// The wait before the next one.
         wait: Duration,
@@ -78,7 +85,54 @@ pub enum Event<'a> {
         /// The checksum, as computed here.
         md5: Md5Digest,
     },
-    /// The file has its final name.
+    /// More of a tree is known that must come.
+    Found {
+        /// Files, since the last such event.
+        files: u64,
+        /// Bytes of them.
+        bytes: u64,
+    },
+    /// All of a tree is known that must come.
+    FoundAll,
+    /// This file of a tree would come, were it not a dry run.
+    WouldFetch {
+        /// Its path below the tree's root.
+        path: &'a RemoteName,
+        /// In bytes.
+        size: u64,
+    },
+    /// Files of a tree have come.
+    FilesArrived {
+        /// How many, since the last such event.
+        files: u64,
+    },
+    /// A file of a tree comes by pieces, beside others.
+    LargeFileBegan {
+        /// Its path below the tree's root.
+        path: &'a RemoteName,
+        /// In bytes.
+        size: u64,
+    },
+    /// Bytes of such a file are here, also from before; each such event follows one that counts them for the tree.
+    LargeFileGrew {
+        /// Its path below the tree's root.
+        path: &'a RemoteName,
+        /// How many, since the last such event.
+        bytes: u64,
+    },
+    /// Such a file is here, or failed.
+    LargeFileEnded {
+        /// Its path below the tree's root.
+        path: &'a RemoteName,
+    },
+    /// A file or folder of a tree failed; the others go on.
+    FileFailed {
+        /// Its path below the tree's root.
+        path: &'a RemoteName,
+        /// What went wrong.
+        reason: &'a str,
+    },
+    /// The file or tree has its final name.
     Published {
         /// Where it is.
         path: &'a Path,

@@ -36,11 +36,11 @@ const TURN: Duration = Duration::from_secs(10);
 
 /// Tells connections apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct WorkerId(pub u32);
+pub(crate) struct WorkerId(pub u32);
 
 /// The state of a transfer: what is there, what is under way and with whom, what is missing.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub(crate) struct Plan {
     pieces: Vec<Piece>,
     there_count: u32,
     /// Every piece that is [`Piece::Missing`].
@@ -54,7 +54,7 @@ pub struct Plan {
 
 /// Whether two workers may have one piece under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TakeOver {
+pub(crate) enum TakeOver {
     /// An idle worker may ask for what a much slower one has not brought yet.
     Allowed,
     /// Every piece is with one worker at a time, as it has to be where pieces are written before they are verified.
@@ -86,7 +86,7 @@ struct Worker {
 
 /// What the arrival of a piece means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Arrival {
+pub(crate) enum Arrival {
     /// It is the first to come.
     New,
     /// Another connection was faster.
@@ -95,7 +95,7 @@ pub enum Arrival {
 
 impl Plan {
     /// All of `count` pieces are missing.
-    pub fn new(count: u32, take_over: TakeOver) -> Self {
+    pub(crate) fn new(count: u32, take_over: TakeOver) -> Self {
         Self {
             take_over,
             run_time: RUN_TIME,
@@ -108,23 +108,23 @@ impl Plan {
     }
 
     /// Makes runs as long as the path needs them.
-    pub fn set_round_trip(&mut self, round_trip: Duration) {
+    pub(crate) fn set_round_trip(&mut self, round_trip: Duration) {
         self.run_time = RUN_TIME + round_trip * RUN_ROUND_TRIPS;
     }
 
     /// Whether every piece is there.
-    pub fn is_complete(&self) -> bool {
+    pub(crate) fn is_complete(&self) -> bool {
         self.there_count as usize == self.pieces.len()
     }
 
     /// Whether a piece is there.
-    pub fn is_there(&self, piece: u32) -> bool {
+    pub(crate) fn is_there(&self, piece: u32) -> bool {
         self.state(piece) == Some(Piece::There)
     }
 
     /// Gives a worker a run of missing pieces; if there are none, one that would come much later from those who
     /// have it. `None` when there is nothing that it could do.
-    pub fn take(&mut self, id: WorkerId, now: Duration) -> Option<Range<u32>> {
+    pub(crate) fn take(&mut self, id: WorkerId, now: Duration) -> Option<Range<u32>> {
         self.workers.entry(id).or_insert_with(|| Worker::new(now));
         let run = match self.next_missing(id, now) {
             Some(run) => {
@@ -145,7 +145,7 @@ impl Plan {
 
     /// Sets pieces aside that may be there without being fetched, until they [arrive](Self::arrived) or are
     /// [released](Self::release); those that are not missing are left out.
-    pub fn reserve(&mut self, pieces: impl IntoIterator<Item = u32>) {
+    pub(crate) fn reserve(&mut self, pieces: impl IntoIterator<Item = u32>) {
         for piece in pieces {
             if self.state(piece) == Some(Piece::Missing) {
                 self.missing.remove(piece..piece + 1);
@@ -155,19 +155,19 @@ impl Plan {
     }
 
     /// Whether a piece is set aside.
-    pub fn is_reserved(&self, piece: u32) -> bool {
+    pub(crate) fn is_reserved(&self, piece: u32) -> bool {
         self.state(piece) == Some(Piece::Reserved)
     }
 
     /// A piece that was set aside has to be fetched after all.
-    pub fn release(&mut self, piece: u32) {
+    pub(crate) fn release(&mut self, piece: u32) {
         if self.state(piece) == Some(Piece::Reserved) {
             self.now_missing(piece);
         }
     }
 
     /// A verified piece has come, from a worker or from whoever looked at what was set aside.
-    pub fn arrived(&mut self, id: WorkerId, piece: u32, now: Duration) -> Arrival {
+    pub(crate) fn arrived(&mut self, id: WorkerId, piece: u32, now: Duration) -> Arrival {
         if let Some(worker) = self.workers.get_mut(&id) {
             worker.progressed(now);
         }
@@ -189,7 +189,7 @@ impl Plan {
 
     /// A piece from a worker was not what it should be: it is missing again, unless another has it under way,
     /// and others are to try it first.
-    pub fn failed(&mut self, id: WorkerId, piece: u32) {
+    pub(crate) fn failed(&mut self, id: WorkerId, piece: u32) {
         if let Some(worker) = self.workers.get_mut(&id) {
             worker.forget(piece);
         }
@@ -200,7 +200,7 @@ impl Plan {
     }
 
     /// A worker is gone: what it had under way is missing again.
-    pub fn lost(&mut self, id: WorkerId) {
+    pub(crate) fn lost(&mut self, id: WorkerId) {
         let Some(worker) = self.workers.remove(&id) else { return };
         for piece in worker.under_way {
             self.put_back(piece);

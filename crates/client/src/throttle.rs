@@ -1,57 +1,33 @@
 //! A cap on bytes per second, shared by all connections of a transfer.
 
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use tokio::time::sleep;
-
-/// How far a transfer that was slower may catch up. What a task oversleeps, waits for a processor or for the disk
-/// is made up for within this, and nothing beyond it: over 10 s, the rate is exceeded by no more than 2 %.
-const BURST: Duration = Duration::from_millis(200);
+use towline_net::throttle::Throttle;
 
 /// Fewest bytes read at once, however low the rate.
 const READ_BYTES_MIN: usize = 4 * 1_024;
 
-/// When bytes may go through: pure, the clock is the caller's.
-#[derive(Clone, Copy, Debug)]
-pub struct Throttle {
-    bytes_per_s: u64,
-    /// When all that went through so far is paid for.
-    paid_until: Duration,
-}
-
-impl Throttle {
-    /// Lets `bytes_per_s` through; at least one.
-    pub fn new(bytes_per_s: u64) -> Self {
-        Self { bytes_per_s: bytes_per_s.max(1), paid_until: Duration::ZERO }
-    }
-
-    /// Takes note that `bytes` went through at `now`, and tells how long to wait before more do.
-    pub fn take(&mut self, bytes: u64, now: Duration) -> Duration {
-        let nanoseconds = u128::from(bytes) * 1_000_000_000 / u128::from(self.bytes_per_s);
-        let cost = Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX));
-        self.paid_until = self.paid_until.max(now.saturating_sub(BURST)).saturating_add(cost);
-        self.paid_until.saturating_sub(now)
-    }
-}
-
-/// A throttle, or none, that many tasks share.
-#[derive(Debug)]
-pub(crate) struct SharedThrottle {
+/// A throttle, or none, that many tasks and transfers share.
+#[derive(Clone, Debug)]
+pub struct SharedThrottle {
     began: Instant,
-    throttle: Option<Mutex<Throttle>>,
+    throttle: Option<Arc<Mutex<Throttle>>>,
 }
 
 impl SharedThrottle {
-    pub(crate) fn new(bytes_per_s: Option<u64>) -> Self {
-        let throttle = bytes_per_s.map(|bytes_per_s| Mutex::new(Throttle::new(bytes_per_s)));
+    /// Lets so many bytes per second through, or all.
+    pub fn new(bytes_per_s: Option<u64>) -> Self {
+        let shared = |bytes_per_s| Arc::new(Mutex::new(Throttle::new(bytes_per_s)));
+        let throttle = bytes_per_s.map(shared);
         Self { began: Instant::now(), throttle }
     }
 
     /// Bytes to read at once: a tenth of a second's at a low rate, so that the peer sees them being taken.
     pub(crate) fn read_bytes_max(&self) -> usize {
         let Some(throttle) = &self.throttle else { return usize::MAX };
-        let bytes_per_s = throttle.lock().unwrap_or_else(PoisonError::into_inner).bytes_per_s;
+        let bytes_per_s = throttle.lock().unwrap_or_else(PoisonError::into_inner).rate();
         usize::try_from(bytes_per_s / 10).unwrap_or(usize::MAX).max(READ_BYTES_MIN)
     }
 

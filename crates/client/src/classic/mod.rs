@@ -3,6 +3,7 @@
 //! The protocol cannot resume: an attempt that fails is thrown away, and the next begins the file again.
 
 mod attempt;
+mod error;
 mod receive;
 
 use std::path::PathBuf;
@@ -10,9 +11,9 @@ use std::time::{Duration, Instant};
 
 use tokio::task::spawn_blocking;
 use towline_proto::classic::Request;
-use towline_store::staged::{Durability, Existing, Leftovers, StageError, Staged};
+use towline_store::staged::{Base, Durability, Existing, Leftovers, StageError, Staged};
 
-pub use self::attempt::{AttemptError, Phase};
+pub use self::error::{AttemptError, Phase};
 use crate::connect::Address;
 use crate::monitor::{Event, Monitor};
 use crate::retry::Backoff;
@@ -133,7 +134,7 @@ async fn try_again_and_again(
 }
 
 async fn stage(options: &Options) -> Result<Staged, AttemptError> {
-    let (folder, name) = (options.folder.clone(), options.request.name().clone());
+    let (folder, name) = (Base::from(options.folder.clone()), options.request.name().clone());
     Ok(blocking(move || Staged::create(&folder, &name, Leftovers::Discard)).await?)
 }
 

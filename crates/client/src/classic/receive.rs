@@ -17,7 +17,7 @@ use towline_proto::digest::Md5Digest;
 use towline_store::staged::Staged;
 
 use super::Options;
-use super::attempt::{AttemptError, Phase, in_time};
+use super::error::{AttemptError, Phase, in_time};
 
 /// Buffers that go round: enough for all three to have one at hand and one in hand.
 const BUFFERS: usize = 8;

@@ -44,7 +44,9 @@ pub enum Failure {
     #[error("piece {0} was damaged each time that it came")]
     Damaged(u32),
     /// The file was another one each time that it was looked at.
-    #[error("the file keeps changing on the server")]
+    #[error(
+        "it keeps changing on the server: fetch it when nobody writes to it, or a copy of it; what has come is kept"
+    )]
     KeepsChanging,
     /// Pieces are missing though all were said to be here.
     #[error("the transfer ended with pieces missing; this is a defect of towline")]
@@ -57,12 +59,20 @@ pub enum Failure {
 impl DownloadError {
     /// Whether what has come is here for another attempt to go on from.
     pub fn keeps_what_came(&self) -> bool {
-        !matches!(self.failure, Failure::Stage(StageError::Unsynced { .. }))
+        use StageError::{Replaced, Unsynced};
+        !matches!(self.failure, Failure::Stage(Unsynced { .. } | Replaced(_)))
     }
 
     pub(super) fn new(options: &Options, elapsed: Duration, failure: Failure) -> Self {
-        let (name, address) = (options.name.to_string(), options.address.clone());
+        let (name, address) = (options.name.to_string(), options.server.address().clone());
         Self { name, address, elapsed, failure }
+    }
+}
+
+impl Failure {
+    /// Whether the file is not the version any more that was asked for, and can be looked at anew.
+    pub(super) fn is_changed(&self) -> bool {
+        matches!(self, Self::Session { error, .. } if error.is_changed())
     }
 }
 

@@ -13,7 +13,7 @@ use crate::known_hashes::KnownHashes;
 
 /// Pieces that are said to be in the unfinished file.
 #[derive(Debug)]
-pub(super) struct Kept {
+pub(super) struct KeptPieces {
     /// The version that they are of, `None` where it surely is not the one that is wanted now.
     version: Option<Version>,
     pieces: KnownHashes,
@@ -21,11 +21,11 @@ pub(super) struct Kept {
     journal_bytes: u64,
 }
 
-impl Kept {
-    /// What the journal beside the unfinished file says.
+impl KeptPieces {
+    /// What the journal beside the unfinished file says. Blocks, for as long as it takes to read.
     pub(super) fn from_journal(staged: &Staged) -> Result<Self, StageError> {
-        let journal = journal::decode(BufReader::new(staged.open_journal()?))
-            .map_err(|source| staged.write_failed(source))?;
+        let journal = journal::decode(BufReader::new(staged.open_journal()?));
+        let journal = journal.map_err(|source| staged.read_failed(source))?;
         Ok(match journal {
             Some(Journal { version, pieces, whole_bytes, .. }) => {
                 Self { version: Some(version), pieces, journal_bytes: whole_bytes }
@@ -50,6 +50,8 @@ impl Kept {
         let count = info.geometry.count();
         self.pieces.set_len(count as usize);
         if self.version.as_ref() != Some(&info.version) && !self.pieces.is_empty() {
+            // Of no more than is here: the server may have to hash it first, and meanwhile it may change again.
+            let count = self.pieces.iter().last().map_or(0, |(last, _)| last + 1);
             let pieces = &mut self.pieces;
             let keep_equal = |index, hash| {
                 if pieces.get(index) != Some(hash) {

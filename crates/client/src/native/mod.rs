@@ -2,34 +2,51 @@
 //! (PROTOCOL.md, "The native protocol").
 
 mod error;
+mod growth;
 mod kept;
+mod last_heard;
+pub mod listing;
+mod login;
+mod other_service;
+mod retries;
+mod seats;
+mod server;
 mod session;
 mod sync_ahead;
 mod transfer;
+pub mod tree;
+mod waves;
 mod worker;
 
+use std::fs::File;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::sleep;
 use towline_proto::name::RemoteName;
 use towline_proto::native::message::Info;
 use towline_proto::piece::merge;
 use towline_store::hashing::hash_file;
-use towline_store::staged::{Durability, Existing, Leftovers, StageError, Staged};
+use towline_store::staged::{AtTarget, Base, Durability, Existing, Leftovers, StageError, Staged};
+use towline_store::tree::{Attributes, Mode};
 
 pub use self::error::{DownloadError, Failure};
-use self::kept::Kept;
+use self::growth::worth_at_once;
+use self::kept::KeptPieces;
+pub use self::login::{log_in, may_log_in};
+pub use self::other_service::OtherService;
+use self::retries::Retries;
+pub use self::seats::Seats;
+pub use self::server::Server;
 use self::session::Session;
 pub use self::session::SessionError;
 use self::transfer::{Ending, Transfer};
-use crate::connect::Address;
+use self::waves::OncePerWave;
 use crate::monitor::{Event, Monitor};
 use crate::retry::Backoff;
-use crate::trust::Trust;
+use crate::throttle::SharedThrottle;
 
 /// How often a target that another transfer has is looked at.
 const BUSY_POLL: Duration = Duration::from_millis(200);
@@ -37,17 +54,18 @@ const BUSY_POLL: Duration = Duration::from_millis(200);
 /// How often a source that keeps changing is begun with again.
 const CHANGES_MAX: u32 = 16;
 
+/// How long a source that has just been changed is left to whoever writes to it.
+const CHANGE_PAUSE: Duration = Duration::from_millis(200);
+
 /// What to fetch, and how.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The server.
-    pub address: Address,
-    /// What the server must prove before anything is said to it, encrypted; `None` for networks that are trusted.
-    pub encryption: Option<Trust>,
+    pub server: Server,
     /// The file, as the server names it.
     pub name: RemoteName,
-    /// The folder that the result goes into; made if it is missing.
-    pub folder: PathBuf,
+    /// The folder that the result goes into.
+    pub folder: Base,
     /// The result's name below `folder`.
     pub target: RemoteName,
     /// What happens while another transfer has the target.
@@ -56,16 +74,39 @@ pub struct Options {
     pub existing: Existing,
     /// How many connections there are.
     pub connections: Connections,
-    /// Longest time without a sign of the server.
-    pub silence_max: Duration,
     /// When a lost connection is tried again; begins anew with every piece that comes.
     pub backoff: Backoff,
     /// Whether success waits for the disk.
     pub durability: Durability,
-    /// Cap on bytes per second over all connections.
-    pub rate_bytes_per_s: Option<u64>,
+    /// Cap on bytes per second over all connections, and over all transfers that share it.
+    pub limit: SharedThrottle,
     /// What the content must hash to.
     pub expected: Option<blake3::Hash>,
+    /// What of the file on the server the one here keeps beside its content.
+    pub keep: Keep,
+}
+
+/// What is kept of a file beside its content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// Nothing: it is new here.
+    Nothing,
+    /// The modification time.
+    Time,
+    /// The modification time and the permissions.
+    TimeAndMode,
+}
+
+impl Keep {
+    /// What is set of these.
+    fn attributes(self, modified_ns: i64, mode: u32) -> Option<Attributes> {
+        let mode = match self {
+            Self::Nothing => return None,
+            Self::Time => Mode::Default,
+            Self::TimeAndMode => Mode::Keep(mode),
+        };
+        Some(Attributes { modified_ns, mode })
+    }
 }
 
 /// What to do while another transfer is writing the same target.
@@ -78,12 +119,14 @@ pub enum Busy {
 }
 
 /// How many connections a transfer has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Connections {
     /// As many as gain something, up to eight.
     Adaptive,
     /// This many, at least one.
     Exactly(u32),
+    /// So many, whose seats are taken, and those that nobody else needs.
+    Sharing(u32, Seats),
 }
 
 /// A file that is here, whole and verified.
@@ -123,7 +166,7 @@ pub async fn download(
     monitor: &dyn Monitor,
 ) -> Result<Downloaded, DownloadError> {
     let began = Instant::now();
-    let fetched = fetch(options, monitor).await;
+    let fetched = fetch(options, &OncePerWave::new(monitor)).await;
     let elapsed = began.elapsed();
     match fetched {
         Ok(downloaded) => Ok(Downloaded { elapsed, ..downloaded }),
@@ -167,12 +210,18 @@ async fn fetch_into(
     options: &Options,
     monitor: &dyn Monitor,
 ) -> Result<Fetched, Failure> {
-    let mut kept = Kept::from_journal(staged)?;
+    let mut kept = KeptPieces::from_journal(staged)?;
     let mut tally = Tally::default();
     for _ in 0..CHANGES_MAX {
-        let (session, info) = match begin(options, monitor, &mut kept).await? {
-            Beginning::UpToDate(downloaded) => return Ok(Fetched::UpToDate(downloaded)),
-            Beginning::Session(session, info) => (session, info),
+        let (session, info) = match begin(staged, options, monitor, &mut kept).await {
+            Ok(Beginning::UpToDate(downloaded)) => return Ok(Fetched::UpToDate(downloaded)),
+            Ok(Beginning::Session(session, info)) => (session, info),
+            // While it was looked at; what was kept still is, and is in the journal.
+            Err(failure) if failure.is_changed() => {
+                sleep(CHANGE_PAUSE).await;
+                continue;
+            }
+            Err(failure) => return Err(failure),
         };
         // What an earlier attempt left has its room already.
         staged.check_room(info.stored_bytes.saturating_sub(staged.stored_bytes()))?;
@@ -185,11 +234,14 @@ async fn fetch_into(
             Ending::Complete(hashes) => {
                 let root = merge(info.geometry, &hashes).ok_or(Failure::Incomplete)?;
                 check_root(options, &info, root)?;
+                if let Some(attributes) = options.keep.attributes(info.modified_ns, info.mode) {
+                    staged.set_attributes(attributes)?;
+                }
                 let path = staged.target().to_owned();
                 let elapsed = Duration::ZERO;
                 return Ok(Fetched::Whole(Downloaded { path, size, root, tally, elapsed }));
             }
-            Ending::Changed(verified) => kept = Kept::of_another_version(verified),
+            Ending::Changed(verified) => kept = KeptPieces::of_another_version(verified),
         }
     }
     Err(Failure::KeepsChanging)
@@ -220,22 +272,52 @@ enum Beginning {
     Session(Session, Info),
 }
 
-/// Connects and finds out what there is to do, trying again as long as the backoff lasts.
-async fn begin(
+/// The size and the BLAKE3 of the file on the server, of which nothing comes.
+async fn look_only(
     options: &Options,
     monitor: &dyn Monitor,
-    kept: &mut Kept,
+) -> Result<(u64, blake3::Hash), Failure> {
+    let look = async || {
+        let (mut session, info) = open(options, monitor).await?;
+        let root = remote_root(options, &mut session, &info).await?;
+        options.server.give_back(session);
+        Ok((info.geometry.file_bytes(), root))
+    };
+    for _ in 0..CHANGES_MAX {
+        match retrying(options, monitor, look).await {
+            Err(failure) if failure.is_changed() => sleep(CHANGE_PAUSE).await,
+            ended => return ended,
+        }
+    }
+    Err(Failure::KeepsChanging)
+}
+
+/// Connects and finds out what there is to do.
+async fn begin(
+    staged: &Staged,
+    options: &Options,
+    monitor: &dyn Monitor,
+    kept: &mut KeptPieces,
 ) -> Result<Beginning, Failure> {
-    let mut waits = options.backoff.waits();
-    let mut attempt = 0;
+    retrying(options, monitor, async || look(staged, options, monitor, kept).await).await
+}
+
+/// Tries again what needs a session, as long as the backoff lasts.
+async fn retrying<T>(
+    options: &Options,
+    monitor: &dyn Monitor,
+    mut try_once: impl AsyncFnMut() -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let mut retries = Retries::new(options.backoff);
     loop {
-        attempt += 1;
-        monitor.on_event(&Event::Connecting { address: &options.address, attempt });
-        let error = match look(options, monitor, kept).await {
-            Err(Failure::Session { error, .. }) => error,
-            looked => return looked,
+        let attempt = retries.failures() + 1;
+        monitor.on_event(&Event::Connecting { address: options.server.address(), attempt });
+        let error = match try_once().await {
+            // The network is not to blame, and waiting ever longer for it is of no use.
+            Err(Failure::Session { error, .. }) if !error.is_changed() => error,
+            ended => return ended,
         };
-        let Some(wait) = waits.next().filter(|_| error.is_retryable()) else {
+        let Some(wait) = retries.wait_after(&error) else {
             return Err(Failure::Session { error, attempts: attempt });
         };
         monitor.on_event(&Event::Retrying { error: &error, attempt, wait, discarded_bytes: 0 });
@@ -244,43 +326,42 @@ async fn begin(
 }
 
 async fn look(
+    staged: &Staged,
     options: &Options,
     monitor: &dyn Monitor,
-    kept: &mut Kept,
+    kept: &mut KeptPieces,
 ) -> Result<Beginning, Failure> {
-    let Options { address, encryption, name, silence_max, .. } = options;
-    let opened = Session::open(address, encryption.as_ref(), name, *silence_max).await;
-    // Before anything else is done, so that whatever ends this run, the next one knows the server.
-    if let Some(trust) = encryption
-        && let Some(news) = trust.note().await.map_err(SessionError::from)?
-    {
-        monitor.on_event(&Event::Trusted { news: &news });
-    }
-    let (mut session, info) = opened?;
-    if let Some(downloaded) = look_at_existing(options, &mut session, &info).await? {
+    let (mut session, info) = open(options, monitor).await?;
+    if let Some(downloaded) = look_at_existing(staged, options, &mut session, &info).await? {
+        options.server.give_back(session);
         return Ok(Beginning::UpToDate(downloaded));
     }
     kept.sort_out(options, &mut session, &info).await?;
     Ok(Beginning::Session(session, info))
 }
 
+/// Connects, and asks what the file is.
+async fn open(options: &Options, monitor: &dyn Monitor) -> Result<(Session, Info), SessionError> {
+    let opened = options.server.look_up_in_turn(&options.name).await;
+    options.server.tell_trust(monitor).await?;
+    opened
+}
+
 /// What is there already: nothing, the very content, or something that may not be replaced.
 async fn look_at_existing(
+    staged: &Staged,
     options: &Options,
     session: &mut Session,
     info: &Info,
 ) -> Result<Option<Downloaded>, Failure> {
-    let path = options.folder.join(std::ffi::OsStr::from_bytes(options.target.as_bytes()));
-    let size = info.geometry.file_bytes();
-    match std::fs::symlink_metadata(&path) {
-        Err(_) => return Ok(None),
-        Ok(metadata) if !metadata.is_file() || metadata.len() != size => {
-            return may_replace(options, path).map(|()| None);
-        }
-        Ok(_) => {}
-    }
+    let (path, size) = (staged.target().to_owned(), info.geometry.file_bytes());
+    let file = match staged.at_target()? {
+        AtTarget::Nothing => return Ok(None),
+        AtTarget::File(file) if file.metadata().is_ok_and(|here| here.len() == size) => file,
+        AtTarget::File(_) | AtTarget::Other => return may_replace(options, path).map(|()| None),
+    };
     let remote = remote_root(options, session, info).await?;
-    let local = hash_local(path.clone()).await?;
+    let local = hash_local(file, path.clone()).await?;
     if local != remote {
         return may_replace(options, path).map(|()| None);
     }
@@ -310,11 +391,8 @@ async fn remote_root(
     merge(info.geometry, &hashes).ok_or(Failure::Incomplete)
 }
 
-async fn hash_local(path: PathBuf) -> Result<blake3::Hash, Failure> {
-    let hash = {
-        let path = path.clone();
-        move || Ok(hash_file(&std::fs::File::open(path)?, |_| ())?.blake3)
-    };
+async fn hash_local(file: File, path: PathBuf) -> Result<blake3::Hash, Failure> {
+    let hash = move || Ok(hash_file(&file, |_| ())?.blake3);
     let hashed: io::Result<_> = spawn_blocking(hash).await.map_err(io::Error::from).flatten();
     hashed.map_err(|source| StageError::File { step: "read", path, source }.into())
 }
@@ -328,9 +406,14 @@ fn check_root(options: &Options, info: &Info, root: blake3::Hash) -> Result<(), 
     Ok(())
 }
 
+/// What has come of a task that nobody cancels; its panic is that of whoever looks after it.
+fn joined<T>(ended: Result<T, JoinError>) -> T {
+    ended.unwrap_or_else(|died| std::panic::resume_unwind(died.into_panic()))
+}
+
 /// Runs what waits for the disk where waiting is allowed.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StageError> + Send + 'static,
 ) -> Result<T, StageError> {
-    spawn_blocking(work).await.unwrap_or_else(|died| std::panic::resume_unwind(died.into_panic()))
+    joined(spawn_blocking(work).await)
 }

@@ -1,9 +1,12 @@
 //! One connection that speaks the native protocol: requests go out, frames come in.
 
 use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::timeout;
 use towline_net::peeked::Peeked;
 use towline_net::socket;
@@ -13,14 +16,15 @@ use towline_proto::escape::Escaped;
 use towline_proto::limits::HASHES_MAX;
 use towline_proto::name::RemoteName;
 use towline_proto::native::frame::{FrameError, HEADER_BYTES, Header, Kind};
-use towline_proto::native::message::{
-    Answer, ErrorCode, Info, MessageError, Refusal, Request, Version,
-};
+use towline_proto::native::message::{Answer, ErrorCode, MessageError, Refusal, Request, Version};
 use towline_proto::native::preface::{PREFACE_BYTES, Preface, PrefaceError};
 use towline_proto::piece::PieceHash;
+use towline_store::filter::PatternError;
 
+use super::OtherService;
+use super::last_heard::LastHeard;
 use crate::connect::{Address, ConnectError, connect};
-use crate::trust::{Distrusted, Trust};
+use crate::trust::{Distrusted, Stranger, Trust};
 
 /// Heartbeats that are borne before an answer: hours' worth from an honest server, which sends one in seconds.
 const HEARTBEATS_MAX: u32 = 10_000;
@@ -30,12 +34,13 @@ const HEARTBEATS_MAX: u32 = 10_000;
 pub(super) struct Session {
     stream: Stream,
     silence_max: Duration,
+    heard: Arc<LastHeard>,
 }
 
 /// What comes next from the server.
 #[derive(Debug)]
 pub(super) enum Frame {
-    /// This many bytes of content, to be read with [`Session::read_content`].
+    /// This many bytes of content, to be read with [`Session::read_content`] or [`Session::read_content_to`].
     Content(usize),
     /// A message.
     Answer(Answer),
@@ -51,9 +56,15 @@ pub enum SessionError {
     /// The server is not the one that is trusted.
     #[error(transparent)]
     Untrusted(#[from] Box<Distrusted>),
+    /// It is to be told a secret, and nothing is known of it.
+    #[error(transparent)]
+    Stranger(#[from] Stranger),
     /// No encrypted connection came about.
     #[error(transparent)]
     Tls(TlsError),
+    /// What answers is no server of this protocol, or not of this way to speak it.
+    #[error("{0}")]
+    AnotherService(OtherService),
     /// The server closed a connection without encryption, and said nothing.
     #[error("the server closed the connection without an answer")]
     Unanswered,
@@ -81,6 +92,25 @@ pub enum SessionError {
     /// A frame that was not asked for.
     #[error("the server answered something else than was asked for")]
     OutOfPlace,
+    /// An entry of a listing that does not follow the one before it.
+    #[error("the server listed {0} twice or out of order; nothing of the listing can be believed")]
+    OutOfOrder(RemoteName),
+    /// An entry of a listing below something that was not listed as a folder.
+    #[error(
+        "the server listed {0} below what is no folder; nothing of the listing can be believed"
+    )]
+    BelowNoFolder(RemoteName),
+    /// An entry of a listing that its rules leave out.
+    #[error(
+        "the server listed {0}, which was not asked for; nothing of the listing can be believed"
+    )]
+    NotAskedFor(RemoteName),
+    /// A rule of a listing makes no sense.
+    #[error(transparent)]
+    Pattern(#[from] PatternError),
+    /// The server did not let this user in.
+    #[error("the server answered: {}", Escaped(.0.text.as_bytes()))]
+    LoginRefused(Refusal),
     /// The server refused the request.
     #[error("the server answered: {}", Escaped(.0.text.as_bytes()))]
     Refused(Refusal),
@@ -90,9 +120,19 @@ impl SessionError {
     /// Whether another session can do better: all but a refusal that says otherwise.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Refused(refusal) => refusal.retry,
-            Self::Untrusted(_) => false,
-            Self::Tls(error) => matches!(error, TlsError::Handshake(_)),
+            Self::LoginRefused(refusal) | Self::Refused(refusal) => refusal.retry,
+            Self::Untrusted(_)
+            | Self::Stranger(_)
+            | Self::OutOfOrder(_)
+            | Self::BelowNoFolder(_)
+            | Self::NotAskedFor(_)
+            | Self::Pattern(_) => false,
+            Self::Tls(error) => {
+                matches!(
+                    error,
+                    TlsError::Handshake(_) | TlsError::NoTls(_) | TlsError::AnotherProtocol
+                )
+            }
             Self::Preface(error) => {
                 !matches!(error, PrefaceError::Version(_) | PrefaceError::Capabilities(_))
             }
@@ -116,14 +156,14 @@ impl From<io::Error> for SessionError {
 }
 
 impl Session {
-    /// Connects, encrypted where trust asks for it, and asks what `name` is; the preface goes out together with the
-    /// question.
+    /// Connects, encrypted where trust asks for it, logs in where a login is there, and may ask something; the preface
+    /// goes out together with that, and the answer is what comes next.
     pub(super) async fn open(
         address: &Address,
         encryption: Option<&Trust>,
-        name: &RemoteName,
+        first: Option<&Request>,
         silence_max: Duration,
-    ) -> Result<(Self, Info), SessionError> {
+    ) -> Result<Self, SessionError> {
         let plain = connect(address, silence_max).await?;
         let mut stream = match encryption {
             None => Stream::plain(plain),
@@ -133,16 +173,24 @@ impl Session {
                 let shaken = shaken.map_err(|_| SessionError::Silent(silence_max))?;
                 Stream::tls(shaken.map_err(|error| match error {
                     TlsError::Untrusted(found) => trust.distrusted(found).into(),
-                    error => SessionError::Tls(error),
+                    error => not_encrypted(error),
                 })?)
             }
         };
-        let stat = Request::Stat { name: name.clone() };
-        let greeting = [&Preface::OURS.encode()[..], &stat.encode()].concat();
+        let login = encryption.map(Trust::login).transpose()?.flatten();
+        let login_frame = login.map(|login| Request::LogIn(login.clone()).encode());
+        let login_frame = login_frame.as_deref().unwrap_or_default();
+        let first = first.map(Request::encode).unwrap_or_default();
+        let greeting = [&Preface::OURS.encode()[..], login_frame, &first].concat();
         within(silence_max, write(&mut stream, &greeting)).await?;
-        let mut session = Self { stream, silence_max };
+        let mut session = Self { stream, silence_max, heard: Arc::default() };
         let mut preface = [0; PREFACE_BYTES];
-        match session.read_exact(&mut preface).await {
+        let read = session.read_exact(&mut preface).await;
+        // Some say less than a preface has, and close the connection.
+        if let Some(service) = not_of_ours(&preface) {
+            return Err(SessionError::AnotherService(service));
+        }
+        match read {
             // Nothing at all came: not every server speaks to whoever does not encrypt.
             Err(SessionError::Closed) if encryption.is_none() && preface[0] == 0 => {
                 return Err(SessionError::Unanswered);
@@ -150,15 +198,36 @@ impl Session {
             read => read?,
         }
         Preface::decode(&preface)?;
-        match session.next().await? {
-            Frame::Answer(Answer::Info(info)) => Ok((session, info)),
-            other => Err(other.into_error()),
+        if login.is_some() {
+            match session.next().await? {
+                Frame::Answer(Answer::Done) => {}
+                Frame::Answer(Answer::Error(refusal)) => {
+                    return Err(SessionError::LoginRefused(refusal));
+                }
+                other => return Err(other.into_error()),
+            }
         }
+        Ok(session)
+    }
+
+    /// The same, which notes there when something comes, as it just has.
+    pub(super) fn noting(mut self, heard: Arc<LastHeard>) -> Self {
+        heard.note();
+        self.heard = heard;
+        self
     }
 
     /// The time to the server and back; none where the system cannot tell.
     pub(super) fn round_trip(&self) -> Duration {
         socket::round_trip(self.stream.socket()).unwrap_or_default()
+    }
+
+    /// Whether the server has neither said anything unasked nor closed the connection.
+    pub(super) fn is_quiet(&mut self) -> bool {
+        let mut byte = [0];
+        let mut context = Context::from_waker(Waker::noop());
+        let read = Pin::new(&mut self.stream).poll_read(&mut context, &mut ReadBuf::new(&mut byte));
+        read.is_pending()
     }
 
     /// Sends a request.
@@ -193,10 +262,17 @@ impl Session {
         length: usize,
     ) -> Result<usize, SessionError> {
         let mut limited = (&mut self.stream).take(length as u64);
-        match within(self.silence_max, limited.read_buf(buffer)).await? {
-            0 => Err(SessionError::Closed),
-            read => Ok(read),
-        }
+        let read = within(self.silence_max, limited.read_buf(buffer)).await?;
+        self.came(read)
+    }
+
+    /// Reads some bytes of content to the beginning of `place`; tells how many.
+    pub(super) async fn read_content_to(
+        &mut self,
+        place: &mut [u8],
+    ) -> Result<usize, SessionError> {
+        let read = within(self.silence_max, self.stream.read(place)).await?;
+        self.came(read)
     }
 
     /// Tells `on_hash` the hashes of all of `count` pieces of a version.
@@ -228,12 +304,41 @@ impl Session {
     /// Fills `bytes`, patient as long as some come.
     async fn read_exact(&mut self, mut bytes: &mut [u8]) -> Result<(), SessionError> {
         while !bytes.is_empty() {
-            match within(self.silence_max, self.stream.read(bytes)).await? {
-                0 => return Err(SessionError::Closed),
-                read => bytes = &mut bytes[read..],
-            }
+            let read = self.read_content_to(bytes).await?;
+            bytes = &mut bytes[read..];
         }
         Ok(())
+    }
+
+    /// So many bytes have come; none is the end.
+    fn came(&self, bytes: usize) -> Result<usize, SessionError> {
+        if bytes == 0 {
+            return Err(SessionError::Closed);
+        }
+        self.heard.note();
+        Ok(bytes)
+    }
+}
+
+/// What speaks otherwise, where something is known to begin so.
+fn not_of_ours(preface: &[u8]) -> Option<OtherService> {
+    OtherService::of(preface).filter(|service| *service != OtherService::Unencrypted)
+}
+
+/// Why no encrypted connection came about.
+fn not_encrypted(error: TlsError) -> SessionError {
+    let service = match &error {
+        TlsError::NoTls(first_bytes) => OtherService::of(first_bytes),
+        _ => None,
+    };
+    service.map_or(SessionError::Tls(error), SessionError::AnotherService)
+}
+
+impl Drop for Session {
+    /// Says goodbye where that can be said without waiting, so that the server need not take it for a loss.
+    fn drop(&mut self) {
+        let mut context = Context::from_waker(Waker::noop());
+        let _ = Pin::new(&mut self.stream).poll_shutdown(&mut context);
     }
 }
 

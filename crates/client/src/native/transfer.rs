@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
-use tokio::task::{JoinSet, spawn_blocking};
+use tokio::task::{AbortHandle, JoinError, JoinSet, spawn_blocking};
 use tokio::time::{MissedTickBehavior, interval};
 use towline_proto::limits::DATA_BYTES_MAX;
 use towline_proto::native::message::Info;
@@ -17,15 +17,15 @@ use towline_proto::piece::{Geometry, PieceHash};
 use towline_store::hashing::hash_piece;
 use towline_store::staged::{StageError, Staged};
 
+use super::growth::Growth;
 use super::session::Session;
 use super::sync_ahead::SyncAhead;
 use super::worker::{Job, Report, Worker};
-use super::{Connections, Failure, Options, Tally};
+use super::{Failure, Options, Tally, joined};
 use crate::journal;
 use crate::known_hashes::KnownHashes;
 use crate::monitor::{Event, Monitor};
 use crate::plan::{Arrival, Plan, TakeOver, WorkerId};
-use crate::throttle::SharedThrottle;
 
 /// Who looks at the pieces that an earlier attempt left.
 const KEEPER: WorkerId = WorkerId(u32::MAX);
@@ -41,18 +41,6 @@ const REPORTS_MAX: usize = 256;
 
 /// How often one piece may come damaged.
 const DAMAGES_MAX: u32 = 5;
-
-/// Most connections of an adaptive transfer.
-const ADAPTIVE_MAX: u32 = 8;
-
-/// A connection is added while the last one has made the transfer this much faster, in percent.
-const GAIN_PERCENT: u64 = 10;
-
-/// A path with at least this round trip is long: there, as many connections are opened as are allowed, at once.
-const LONG_PATH: Duration = Duration::from_millis(20);
-
-/// How long a number of connections is tried before another.
-const TRIAL: Duration = Duration::from_millis(300);
 
 /// How a transfer ends that does not fail.
 pub(super) enum Ending {
@@ -75,7 +63,7 @@ pub(super) struct Transfer<'a> {
     damages: HashMap<u32, u32>,
     journal: File,
     sync_ahead: SyncAhead,
-    workers: BTreeMap<WorkerId, mpsc::Sender<Range<u32>>>,
+    workers: BTreeMap<WorkerId, Hired>,
     /// Also those that have given up: their numbers are not used again.
     workers_begun: u32,
     /// Connected, and without a run to fetch.
@@ -83,15 +71,16 @@ pub(super) struct Transfer<'a> {
     connected: BTreeSet<WorkerId>,
     told_bytes: u64,
     told_hole_bytes: u64,
+    told_discarded_bytes: u64,
     growth: Growth,
 }
 
-/// Whether more connections are worth it.
-struct Growth {
-    connections_max: u32,
-    trial_began: Instant,
-    bytes_before: u64,
-    best_bytes_per_s: u64,
+/// A worker, as whoever leads sees it.
+struct Hired {
+    orders: mpsc::Sender<Range<u32>>,
+    /// Pieces that it was told to fetch and has said nothing of.
+    owed_pieces: u32,
+    task: AbortHandle,
 }
 
 impl<'a> Transfer<'a> {
@@ -116,14 +105,9 @@ impl<'a> Transfer<'a> {
             file: Arc::clone(staged.file()),
             received_bytes: AtomicU64::new(0),
             hole_bytes: AtomicU64::new(0),
-            limit: SharedThrottle::new(options.rate_bytes_per_s),
+            discarded_bytes: AtomicU64::new(0),
+            limit: options.limit.clone(),
         });
-        let wanted = match options.connections {
-            Connections::Adaptive => ADAPTIVE_MAX,
-            Connections::Exactly(connections) => connections,
-        };
-        // A connection without a piece to fetch is of no use.
-        let connections_max = wanted.min(info.geometry.count()).max(1);
         Ok(Self {
             plan: Plan::new(info.geometry.count(), take_over(info.geometry)),
             job,
@@ -141,7 +125,8 @@ impl<'a> Transfer<'a> {
             connected: BTreeSet::new(),
             told_bytes: 0,
             told_hole_bytes: 0,
-            growth: Growth::new(connections_max),
+            told_discarded_bytes: 0,
+            growth: Growth::new(&options.connections, info.geometry.count()),
         })
     }
 
@@ -160,7 +145,7 @@ impl<'a> Transfer<'a> {
         self.plan.set_round_trip(session.round_trip());
         self.plan.reserve(self.hashes.iter().map(|(index, _)| index));
         self.look_at_kept(sender.clone());
-        let at_once = self.growth.at_once(self.job.options.connections, session.round_trip());
+        let at_once = self.growth.at_once(session.round_trip());
         self.add_worker(Some(session), tasks, &sender);
         while at_once > self.workers.len() {
             self.add_worker(None, tasks, &sender);
@@ -175,17 +160,56 @@ impl<'a> Transfer<'a> {
                         return Ok(ending);
                     }
                 }
+                Some(ended) = tasks.join_next() => joined(ended),
                 _ = ticks.tick() => {
                     self.tell_progress();
                     self.supply_idle();
-                    if self.growth.wants_more(self.received(), self.workers.len()) {
+                    // Where one is idle, another would be too.
+                    while self.idle.is_empty()
+                        && self.growth.wants_more(self.received(), self.workers.len())
+                    {
                         self.add_worker(None, tasks, &sender);
                     }
                 }
             }
         }
+        self.dismiss(&mut reports, tasks).await;
         let hashes = std::mem::take(&mut self.hashes);
         hashes.into_all().map(Ending::Complete).ok_or(Failure::Incomplete)
+    }
+
+    /// Lets all workers go. Those are waited for to which nothing is on its way but the last word of an answer: their
+    /// sessions are of use to others.
+    async fn dismiss(
+        &mut self,
+        reports: &mut mpsc::Receiver<(WorkerId, Report)>,
+        tasks: &mut JoinSet<()>,
+    ) {
+        let mut awaited = BTreeSet::new();
+        for (id, Hired { owed_pieces, task, .. }) in std::mem::take(&mut self.workers) {
+            if owed_pieces == 0 && self.connected.contains(&id) {
+                awaited.insert(id);
+            } else {
+                task.abort();
+            }
+        }
+        let mut ended = 0;
+        while ended < awaited.len() {
+            tokio::select! {
+                Some(task) = tasks.join_next() => {
+                    if !task.as_ref().is_err_and(JoinError::is_cancelled) {
+                        joined(task);
+                        ended += 1;
+                    }
+                }
+                Some((id, report)) = reports.recv() => {
+                    if matches!(report, Report::Lost { .. }) {
+                        awaited.remove(&id);
+                    }
+                }
+                else => break,
+            }
+        }
     }
 
     fn now(&self) -> Duration {
@@ -223,9 +247,15 @@ impl<'a> Transfer<'a> {
         let id = WorkerId(self.workers_begun);
         self.workers_begun += 1;
         let (orders, runs) = mpsc::channel(RUNS_AHEAD);
-        let worker = Worker { id, job: Arc::clone(&self.job), runs, reports: reports.clone() };
-        tasks.spawn(worker.run(session));
-        self.workers.insert(id, orders);
+        let worker = Worker {
+            id,
+            job: Arc::clone(&self.job),
+            runs,
+            reports: reports.clone(),
+            unfinished_bytes: AtomicU64::new(0),
+        };
+        let task = tasks.spawn(worker.run(session));
+        self.workers.insert(id, Hired { orders, owed_pieces: 0, task });
     }
 
     fn take_note(&mut self, id: WorkerId, report: Report) -> Result<Option<Ending>, Failure> {
@@ -238,19 +268,27 @@ impl<'a> Transfer<'a> {
                 }
             }
             Report::RunEnded => self.supply(id),
-            Report::Arrived { index, hash } => self.arrived(id, index, hash)?,
-            Report::Damaged { index } => self.damaged(id, index)?,
+            Report::Arrived { index, hash } => {
+                self.heard_of_a_piece(id);
+                self.arrived(id, index, hash)?;
+            }
+            Report::Damaged { index } => {
+                self.heard_of_a_piece(id);
+                self.damaged(id, index)?;
+            }
             Report::Lost { error, .. } if error.is_changed() => {
                 return Ok(Some(Ending::Changed(self.known_of_old())));
             }
-            Report::Lost { error, wait } => {
+            Report::Lost { error, attempt, wait } => {
                 self.plan.lost(id);
                 self.idle.remove(&id);
+                if let Some(worker) = self.workers.get_mut(&id) {
+                    worker.owed_pieces = 0;
+                }
                 if self.connected.remove(&id) {
                     self.tell_connections();
                 }
                 self.tally.lost_connections += 1;
-                let attempt = self.tally.lost_connections;
                 if let Some(wait) = wait {
                     let error = &error;
                     let retrying = Event::Retrying { error, attempt, wait, discarded_bytes: 0 };
@@ -258,7 +296,8 @@ impl<'a> Transfer<'a> {
                 } else {
                     self.workers.remove(&id);
                     if self.workers.is_empty() || !error.is_retryable() {
-                        let attempts = self.job.options.backoff.retries + 1;
+                        let retries = self.job.options.backoff.retries;
+                        let attempts = if error.is_retryable() { retries + 1 } else { 1 };
                         return Err(Failure::Session { error, attempts });
                     }
                 }
@@ -266,6 +305,13 @@ impl<'a> Transfer<'a> {
             Report::WriteFailed(source) => return Err(self.staged.write_failed(source).into()),
         }
         Ok(None)
+    }
+
+    /// A worker owes one piece less.
+    fn heard_of_a_piece(&mut self, id: WorkerId) {
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.owed_pieces = worker.owed_pieces.saturating_sub(1);
+        }
     }
 
     /// What may be equal in the next version: all that is here, looked at or not.
@@ -285,6 +331,8 @@ impl<'a> Transfer<'a> {
             return self.damaged(id, index);
         }
         if self.plan.arrived(id, index, self.now()) == Arrival::Duplicate {
+            let bytes = self.job.geometry.bytes_of(index..index + 1);
+            self.job.discarded_bytes.fetch_add(bytes, Ordering::Relaxed);
             return Ok(());
         }
         self.hashes.insert(index, hash);
@@ -320,10 +368,11 @@ impl<'a> Transfer<'a> {
     /// Gives a worker its next run, or notes that there is none for it.
     fn supply(&mut self, id: WorkerId) {
         let now = self.now();
-        let Some(orders) = self.workers.get(&id) else { return };
+        let Some(Hired { orders, owed_pieces, .. }) = self.workers.get_mut(&id) else { return };
         let Ok(place) = orders.try_reserve() else { return };
         match self.plan.take(id, now) {
             Some(run) => {
+                *owed_pieces += run.end - run.start;
                 place.send(run);
                 self.idle.remove(&id);
             }
@@ -356,6 +405,12 @@ impl<'a> Transfer<'a> {
             self.monitor.on_event(&Event::Holes { bytes: holes - self.told_hole_bytes });
         }
         self.told_hole_bytes = holes;
+        let discarded = self.job.discarded_bytes.load(Ordering::Relaxed);
+        if discarded > self.told_discarded_bytes {
+            let bytes = discarded - self.told_discarded_bytes;
+            self.monitor.on_event(&Event::Discarded { bytes });
+        }
+        self.told_discarded_bytes = discarded;
     }
 }
 
@@ -372,41 +427,5 @@ fn take_over(geometry: Geometry) -> TakeOver {
         TakeOver::Allowed
     } else {
         TakeOver::Never
-    }
-}
-
-impl Growth {
-    fn new(connections_max: u32) -> Self {
-        Self { connections_max, trial_began: Instant::now(), bytes_before: 0, best_bytes_per_s: 0 }
-    }
-
-    /// Connections that are opened at once.
-    fn at_once(&self, connections: Connections, round_trip: Duration) -> usize {
-        let most = self.connections_max as usize;
-        match connections {
-            Connections::Adaptive if round_trip < LONG_PATH => 2.min(most),
-            Connections::Adaptive | Connections::Exactly(_) => most,
-        }
-    }
-
-    /// Whether the connections so far have proved worth adding one.
-    fn wants_more(&mut self, received_bytes: u64, connections: usize) -> bool {
-        let elapsed = self.trial_began.elapsed();
-        if elapsed < TRIAL || connections >= self.connections_max as usize {
-            return false;
-        }
-        let milliseconds = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX).max(1);
-        let bytes_per_s = (received_bytes - self.bytes_before) * 1_000 / milliseconds;
-        self.trial_began = Instant::now();
-        self.bytes_before = received_bytes;
-        let gains =
-            bytes_per_s > self.best_bytes_per_s + self.best_bytes_per_s * GAIN_PERCENT / 100;
-        if gains {
-            self.best_bytes_per_s = bytes_per_s;
-        } else {
-            // What did not gain anything is not tried again.
-            self.connections_max = u32::try_from(connections).unwrap_or(self.connections_max);
-        }
-        gains
     }
 }

@@ -18,6 +18,7 @@ use towline_proto::native::message::{Answer, Request, Version};
 use towline_proto::piece::{Geometry, PieceHash, PieceHasher};
 
 use super::Options;
+use super::retries::Retries;
 use super::session::{Frame, Session, SessionError};
 use crate::plan::WorkerId;
 use crate::retry::Jitter;
@@ -39,8 +40,9 @@ pub(super) enum Report {
     Damaged { index: u32 },
     /// It has come to the end of a run.
     RunEnded,
-    /// The connection is lost; it connects again after a wait, or gives up where there is none.
-    Lost { error: SessionError, wait: Option<Duration> },
+    /// The connection is lost, for the `attempt`-th time in a row; it connects again after a wait, or gives up where
+    /// there is none.
+    Lost { error: SessionError, attempt: u32, wait: Option<Duration> },
     /// The local file cannot be written.
     WriteFailed(io::Error),
 }
@@ -56,6 +58,8 @@ pub(super) struct Job {
     pub(super) received_bytes: AtomicU64,
     /// Bytes of holes, likewise.
     pub(super) hole_bytes: AtomicU64,
+    /// Bytes of both that count for nothing, since they came twice or not to the end of their piece.
+    pub(super) discarded_bytes: AtomicU64,
     pub(super) limit: crate::throttle::SharedThrottle,
 }
 
@@ -63,8 +67,10 @@ pub(super) struct Job {
 struct Held {
     /// Where it belongs in the file.
     offset: u64,
-    bytes: Vec<u8>,
-    /// Which of the bytes are holes.
+    /// Room for it, all of which was initialised once: what is received is put there without being copied.
+    room: Box<[u8]>,
+    length: usize,
+    /// Which of its bytes are holes.
     holes: Vec<Range<usize>>,
 }
 
@@ -88,26 +94,31 @@ pub(super) struct Worker {
     pub(super) job: Arc<Job>,
     pub(super) runs: mpsc::Receiver<Range<u32>>,
     pub(super) reports: mpsc::Sender<(WorkerId, Report)>,
+    /// What has come of the piece at hand.
+    pub(super) unfinished_bytes: AtomicU64,
 }
 
 impl Worker {
     /// Works until the transfer is over or its retries are used up. A connection that is already open serves
     /// first.
     pub(super) async fn run(mut self, mut open: Option<Session>) {
-        let mut waits = self.job.options.backoff.waits();
+        let mut retries = Retries::new(self.job.options.backoff);
         let mut jitter = Jitter::new(u64::from(self.id.0));
         loop {
             let mut progressed = false;
             let stop = self.work(open.take(), &mut progressed).await;
             if progressed {
-                waits = self.job.options.backoff.waits();
+                retries.renew();
             }
             let report = match stop {
                 Stop::Abandoned => return,
                 Stop::Write(error) => Report::WriteFailed(error),
                 Stop::Session(error) => {
-                    let wait = waits.next().filter(|_| error.is_retryable());
-                    Report::Lost { error, wait: wait.map(|wait| jitter.apply(wait)) }
+                    let unfinished_bytes = self.unfinished_bytes.swap(0, Ordering::Relaxed);
+                    self.job.discarded_bytes.fetch_add(unfinished_bytes, Ordering::Relaxed);
+                    let wait = retries.wait_after(&error);
+                    let (attempt, wait) = (retries.failures(), wait.map(|wait| jitter.apply(wait)));
+                    Report::Lost { error, attempt, wait }
                 }
             };
             let wait = if let Report::Lost { wait, .. } = &report { *wait } else { None };
@@ -128,18 +139,16 @@ impl Worker {
         }
     }
 
-    /// Fetches run after run; the next is asked for before the one at hand has come.
+    /// Fetches run after run until there are no more; the next is asked for before the one at hand has come.
     async fn serve_runs(
         &mut self,
         open: Option<Session>,
         progressed: &mut bool,
     ) -> Result<(), Stop> {
         let options = &self.job.options;
-        let mut session = if let Some(session) = open {
-            session
-        } else {
-            let Options { address, encryption, name, silence_max, .. } = options;
-            Session::open(address, encryption.as_ref(), name, *silence_max).await?.0
+        let mut session = match open.or_else(|| options.server.take_idle()) {
+            Some(session) => session,
+            None => options.server.look_up(&options.name).await?.0,
         };
         self.report(Report::Ready).await?;
         let mut asked = VecDeque::new();
@@ -149,7 +158,10 @@ impl Worker {
                 asked.push_back(self.ask(&mut session, run).await?);
             }
             if asked.is_empty() {
-                let Some(run) = self.runs.recv().await else { return Ok(()) };
+                let Some(run) = self.runs.recv().await else {
+                    options.server.give_back(session);
+                    return Ok(());
+                };
                 asked.push_back(self.ask(&mut session, run).await?);
             }
             let Some(run) = asked.pop_front() else { continue };
@@ -189,12 +201,11 @@ impl Worker {
         loop {
             match session.next().await? {
                 Frame::Content(length) if length as u64 <= hasher.left() => {
-                    if held.bytes.len() + length > DATA_BYTES_MAX {
+                    if held.length + length > DATA_BYTES_MAX {
                         self.write(held).map_err(Stop::Write)?;
                     }
-                    let before = held.bytes.len();
-                    self.receive_content(session, &mut held.bytes, length).await?;
-                    hasher.update(&held.bytes[before..]);
+                    let content = self.receive_content(session, held.extend(length)).await?;
+                    hasher.update(content);
                 }
                 Frame::Answer(Answer::Hole { bytes }) if bytes <= hasher.left() => {
                     self.hash_zeros(&mut hasher, bytes).await;
@@ -207,6 +218,7 @@ impl Worker {
                 Frame::Answer(Answer::Piece { index: ended, hash })
                     if ended == index && hasher.left() == 0 =>
                 {
+                    self.unfinished_bytes.store(0, Ordering::Relaxed);
                     if hasher.finish() != Some(hash) {
                         return self.report(Report::Damaged { index }).await;
                     }
@@ -218,21 +230,27 @@ impl Worker {
         }
     }
 
-    /// Receives `length` bytes behind those that are in `buffer`.
-    async fn receive_content(
+    /// Counts what has come of the piece at hand.
+    fn count(&self, of_all: &AtomicU64, bytes: u64) {
+        of_all.fetch_add(bytes, Ordering::Relaxed);
+        self.unfinished_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Receives as much content as there is place for.
+    async fn receive_content<'a>(
         &self,
         session: &mut Session,
-        buffer: &mut Vec<u8>,
-        length: usize,
-    ) -> Result<(), Stop> {
-        let end = buffer.len() + length;
-        while buffer.len() < end {
-            let wanted = (end - buffer.len()).min(self.job.limit.read_bytes_max());
-            let read = session.read_content(buffer, wanted).await?;
-            self.job.received_bytes.fetch_add(read as u64, Ordering::Relaxed);
+        place: &'a mut [u8],
+    ) -> Result<&'a [u8], Stop> {
+        let mut received = 0;
+        while received < place.len() {
+            let wanted = (place.len() - received).min(self.job.limit.read_bytes_max());
+            let read = session.read_content_to(&mut place[received..][..wanted]).await?;
+            received += read;
+            self.count(&self.job.received_bytes, read as u64);
             self.job.limit.take(read as u64).await;
         }
-        Ok(())
+        Ok(place)
     }
 
     /// Hashes a hole without keeping other connections from their turn: it may be huge.
@@ -242,7 +260,7 @@ impl Worker {
             let zeros = part_of_zeros(bytes - done);
             hasher.update(zeros);
             done += zeros.len() as u64;
-            self.job.hole_bytes.fetch_add(zeros.len() as u64, Ordering::Relaxed);
+            self.count(&self.job.hole_bytes, zeros.len() as u64);
             tokio::task::consume_budget().await;
         }
     }
@@ -251,13 +269,13 @@ impl Worker {
     fn write(&self, held: &mut Held) -> io::Result<()> {
         let mut written = 0;
         for hole in &held.holes {
-            let content = &held.bytes[written..hole.start];
+            let content = &held.bytes()[written..hole.start];
             self.job.file.write_all_at(content, held.offset + written as u64)?;
             self.make_hole(held.offset + hole.start as u64, hole.len() as u64)?;
             written = hole.end;
         }
-        self.job.file.write_all_at(&held.bytes[written..], held.offset + written as u64)?;
-        held.begin(held.offset + held.bytes.len() as u64);
+        self.job.file.write_all_at(&held.bytes()[written..], held.offset + written as u64)?;
+        held.begin(held.offset + held.length as u64);
         Ok(())
     }
 
@@ -283,24 +301,36 @@ impl Worker {
 
 impl Held {
     fn new() -> Self {
-        Self { offset: 0, bytes: Vec::with_capacity(DATA_BYTES_MAX), holes: Vec::new() }
+        let room = vec![0; DATA_BYTES_MAX].into_boxed_slice();
+        Self { offset: 0, room, length: 0, holes: Vec::new() }
     }
 
     /// Holds nothing; what comes next is for this offset of the file.
     fn begin(&mut self, offset: u64) {
         self.offset = offset;
-        self.bytes.clear();
+        self.length = 0;
         self.holes.clear();
+    }
+
+    /// Holds so many bytes more, and gives the place where they belong. There is room for them.
+    fn extend(&mut self, length: usize) -> &mut [u8] {
+        let start = self.length;
+        self.length += length;
+        &mut self.room[start..self.length]
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.room[..self.length]
     }
 
     /// Adds zeros, remembering where a hole is worth it; tells whether there is room for them.
     fn add_hole(&mut self, bytes: u64) -> bool {
-        let room = DATA_BYTES_MAX - self.bytes.len();
+        let room = self.room.len() - self.length;
         let Some(length) = usize::try_from(bytes).ok().filter(|length| *length <= room) else {
             return false;
         };
-        let start = self.bytes.len();
-        self.bytes.resize(start + length, 0);
+        let start = self.length;
+        self.extend(length).fill(0);
         if length >= HOLE_BYTES_MIN {
             self.holes.push(start..start + length);
         }

@@ -1,27 +1,17 @@
 //! The file of known servers: one line each, with what the server must prove. Read by people, and changed by several
 //! processes at once.
 
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
 
-use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
+use towline_proto::escape::EscapedPath;
+use towline_store::private_file::{PrivateFile, PrivateFileError};
 
 use super::{Place, Way};
 
 /// What a new file begins with.
 const TITLE: &str =
     "# Servers that towline knows, and what each must prove; see `towline pins --help`.";
-
-/// How long another process may take to change the file.
-const LOCK_WAIT_MAX: Duration = Duration::from_secs(10);
-
-/// How often the lock is tried.
-const LOCK_POLL: Duration = Duration::from_millis(5);
 
 /// The servers that are known, in a file, or nowhere.
 #[derive(Clone, Debug, Default)]
@@ -42,18 +32,11 @@ pub(super) enum Overwrite {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KnownServersError {
-    /// A file or folder cannot be used.
-    #[error("cannot {step} {}: {source}", path.display())]
-    File {
-        /// What was being done.
-        step: &'static str,
-        /// The file or folder.
-        path: PathBuf,
-        /// The system's reason.
-        source: io::Error,
-    },
+    /// The file cannot be used.
+    #[error(transparent)]
+    File(#[from] PrivateFileError),
     /// A line makes no sense. The file stays as it is.
-    #[error("{}, line {line}: {reason}; correct the line, or remove it", path.display())]
+    #[error("{}, line {line}: {reason}; correct the line, or remove it", EscapedPath(path))]
     Malformed {
         /// The file.
         path: PathBuf,
@@ -62,11 +45,8 @@ pub enum KnownServersError {
         /// What is wrong with it.
         reason: String,
     },
-    /// Another process is changing the file, and does not end.
-    #[error("another process holds {} for too long", .0.display())]
-    Locked(PathBuf),
     /// A path has characters that the file cannot hold.
-    #[error("the path of {} cannot be written in a line of text", .0.display())]
+    #[error("the path of {} cannot be written in a line of text", EscapedPath(.0))]
     Unwritable(PathBuf),
     /// There is no place for the file.
     #[error("there is no folder to remember servers in")]
@@ -137,21 +117,14 @@ impl KnownServers {
     /// Changes the file, undisturbed by others and at once: it holds the old lines or the new ones at any time.
     fn change<T>(&self, change: impl FnOnce(&mut Vec<Line>) -> T) -> Result<T, KnownServersError> {
         let Some(path) = &self.path else { return Err(KnownServersError::Nowhere) };
-        let failed = |step, path: &Path, source| {
-            let path = path.to_owned();
-            KnownServersError::File { step, path, source }
-        };
-        let folder = path.parent().unwrap_or(Path::new("/"));
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
-        made.map_err(|source| failed("make", folder, source))?;
         // Held until the end of this function.
-        let _lock = lock(&path.with_extension("lock"))?;
+        let file = PrivateFile::lock(path)?;
         let mut lines = read(path)?;
         let before = lines.clone();
         let outcome = change(&mut lines);
         if lines != before {
             let text: String = lines.iter().flat_map(|line| [line.text.as_str(), "\n"]).collect();
-            write(path, folder, &text).map_err(|source| failed("write", path, source))?;
+            file.replace(text.as_bytes())?;
         }
         Ok(outcome)
     }
@@ -175,7 +148,7 @@ fn read(path: &Path) -> Result<Vec<Line>, KnownServersError> {
             return Ok(vec![Line { text: TITLE.to_owned(), entry: None }]);
         }
         Err(source) => {
-            return Err(KnownServersError::File { step: "read", path: path.to_owned(), source });
+            return Err(PrivateFileError::new("read", path, source).into());
         }
     };
     let mut lines: Vec<Line> = Vec::new();
@@ -204,43 +177,6 @@ fn read(path: &Path) -> Result<Vec<Line>, KnownServersError> {
 fn parse(text: &str) -> Option<(Place, Way)> {
     let (place, way) = text.split_once(' ').filter(|_| !text.contains('\n'))?;
     Some((place.parse().ok()?, way.parse().ok()?))
-}
-
-/// Takes the lock, which dies with its owner.
-fn lock(path: &Path) -> Result<File, KnownServersError> {
-    let failed = |source| {
-        let path = path.to_owned();
-        KnownServersError::File { step: "lock", path, source }
-    };
-    let mut options = OpenOptions::new();
-    let file = options.write(true).create(true).truncate(false).mode(0o600).open(path);
-    let file = file.map_err(failed)?;
-    let deadline = Instant::now() + LOCK_WAIT_MAX;
-    loop {
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(file),
-            Err(Errno::WOULDBLOCK | Errno::INTR) if Instant::now() < deadline => sleep(LOCK_POLL),
-            Err(Errno::WOULDBLOCK | Errno::INTR) => {
-                return Err(KnownServersError::Locked(path.to_owned()));
-            }
-            Err(errno) => return Err(failed(errno.into())),
-        }
-    }
-}
-
-/// Puts a new file in the old one's place, by one rename. The lock is held.
-fn write(path: &Path, folder: &Path, text: &str) -> io::Result<()> {
-    let draft = path.with_extension("new");
-    // What a killed process left.
-    let _ = std::fs::remove_file(&draft);
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
-    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
-    let renamed = written.and_then(|()| std::fs::rename(&draft, path));
-    if renamed.is_err() {
-        let _ = std::fs::remove_file(&draft);
-    }
-    renamed?;
-    File::open(folder)?.sync_all()
 }
 
 #[cfg(test)]
@@ -320,7 +256,7 @@ mod tests {
                 servers.remember(&place("d:4"), &way(PIN), Overwrite::Allowed).unwrap_err(),
             ] {
                 let error = error.to_string();
-                let named = format!("{}, line 3", path.display());
+                let named = format!("{}, line 3", EscapedPath(&path));
                 assert!(error.contains(&named), "{error}");
             }
             assert_eq!(std::fs::read_to_string(&path).unwrap(), text);

@@ -10,10 +10,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::task::spawn_blocking;
-use towline_net::tls::client::{
-    AuthorityError, Connector, Expectation, Proof, authorities_in, system_authorities,
-};
-use towline_net::tls::{Pin, Untrusted};
+use towline_net::tls::client::{AuthorityError, Connector, authorities_in, system_authorities};
+use towline_net::tls::identity::Identity;
+use towline_net::tls::{Expectation, Pin, ServerProof, Untrusted};
+use towline_proto::native::message::Proof;
 
 use self::known::Overwrite;
 pub use self::known::{KnownServers, KnownServersError};
@@ -45,7 +45,11 @@ pub enum Demand {
 
 /// Trust in one server. Clones share what was learned.
 #[derive(Clone, Debug)]
-pub struct Trust(Arc<Inner>);
+pub struct Trust {
+    inner: Arc<Inner>,
+    /// What the server is told, once it has proved itself.
+    login: Option<Arc<Proof>>,
+}
 
 #[derive(Debug)]
 struct Inner {
@@ -56,6 +60,16 @@ struct Inner {
     servers: KnownServers,
     connector: Connector,
     is_noted: AtomicBool,
+}
+
+/// A server that is to be told a secret, and of which nothing is known but the key that it has just shown.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error(
+    "{place} is new here, and is told no password or token before you trust its key: compare {pin} with what the server printed, and use --pin and that"
+)]
+pub struct Stranger {
+    place: Place,
+    pin: Pin,
 }
 
 /// Why it cannot be told what a server must prove.
@@ -135,11 +149,12 @@ pub enum Kept {
 }
 
 impl Trust {
-    /// Finds out what the server must prove. Blocks.
+    /// Finds out what the server must prove; one that asks is shown this certificate. Blocks.
     pub fn establish(
         address: &Address,
         demand: Demand,
         servers: KnownServers,
+        shown: Option<&Identity>,
     ) -> Result<Self, TrustError> {
         let place = Place::of(address);
         let known = match servers.look_up(&place) {
@@ -167,13 +182,44 @@ impl Trust {
         let Ok(connector) = Connector::new(place.host(), expectation) else {
             return Err(TrustError::Name(place));
         };
+        let connector = match shown {
+            Some(identity) => connector.showing(identity),
+            None => connector,
+        };
         let is_noted = AtomicBool::new(false);
-        Ok(Self(Arc::new(Inner { place, demand, known, servers, connector, is_noted })))
+        let inner = Arc::new(Inner { place, demand, known, servers, connector, is_noted });
+        Ok(Self { inner, login: None })
+    }
+
+    /// The same, with a login for the server. There is no login without encryption, and none for a server that is not
+    /// trusted: a key that is seen for the first time proves nothing yet.
+    pub fn with_login(self, login: Proof) -> Self {
+        Self { login: Some(Arc::new(login)), ..self }
+    }
+
+    /// What to tell a server that has shaken hands.
+    pub(crate) fn login(&self) -> Result<Option<&Proof>, Stranger> {
+        if self.login.is_some() {
+            self.check_acquaintance()?;
+        }
+        Ok(self.login.as_deref())
+    }
+
+    /// Whether a server that has shaken hands may be told secrets: it may not where its key alone is known, and only since
+    /// just now.
+    pub(crate) fn check_acquaintance(&self) -> Result<(), Stranger> {
+        let is_new = self.inner.demand == Demand::AsBefore && self.inner.known.is_none();
+        match self.inner.connector.proof() {
+            Some(ServerProof::Pin(pin)) if is_new => {
+                Err(Stranger { place: self.inner.place.clone(), pin })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// What shakes hands with the server.
     pub(crate) fn connector(&self) -> &Connector {
-        &self.0.connector
+        &self.inner.connector
     }
 
     /// Why the server that showed something else is not the right one.
@@ -185,7 +231,7 @@ impl Trust {
             }
             other => (None, Some(other.to_string()), Way::SystemAuthorities),
         };
-        let Inner { place, demand, known, .. } = &*self.0;
+        let Inner { place, demand, known, .. } = &*self.inner;
         let expected = match demand {
             Demand::Pin(pin) => Way::Pin(*pin),
             Demand::AuthoritiesIn(path) => Way::AuthoritiesIn(path.clone()),
@@ -196,7 +242,7 @@ impl Trust {
     }
 
     fn origin(&self) -> Origin {
-        match (&self.0.demand, self.0.servers.path()) {
+        match (&self.inner.demand, self.inner.servers.path()) {
             (Demand::AsBefore, Some(path)) => Origin::Kept(path.to_owned()),
             (Demand::AsBefore, None) => Origin::ThisRun,
             _ => Origin::Demanded,
@@ -206,10 +252,13 @@ impl Trust {
     /// Remembers how the server has proved itself, if that is news. Fails where another process has just remembered
     /// something else of it.
     pub(crate) async fn note(&self) -> Result<Option<News>, Box<Distrusted>> {
-        let Some(proof) = self.0.connector.proof() else { return Ok(None) };
+        if self.login().is_err() {
+            return Ok(None);
+        }
+        let Some(proof) = self.inner.connector.proof() else { return Ok(None) };
         let way = self.way(proof);
-        let is_noted = self.0.is_noted.swap(true, Ordering::Relaxed);
-        if is_noted || self.0.known.as_ref() == Some(&way) {
+        let is_noted = self.inner.is_noted.swap(true, Ordering::Relaxed);
+        if is_noted || self.inner.known.as_ref() == Some(&way) {
             return Ok(None);
         }
         let trust = self.clone();
@@ -217,19 +266,19 @@ impl Trust {
         remembering.unwrap_or_else(|died| std::panic::resume_unwind(died.into_panic()))
     }
 
-    fn way(&self, proof: Proof) -> Way {
-        match (proof, &self.0.demand, &self.0.known) {
-            (Proof::Pin(pin), ..) => Way::Pin(pin),
-            (Proof::Authority, Demand::AuthoritiesIn(path), _)
-            | (Proof::Authority, _, Some(Way::AuthoritiesIn(path))) => {
+    fn way(&self, proof: ServerProof) -> Way {
+        match (proof, &self.inner.demand, &self.inner.known) {
+            (ServerProof::Pin(pin), ..) => Way::Pin(pin),
+            (ServerProof::Authority, Demand::AuthoritiesIn(path), _)
+            | (ServerProof::Authority, _, Some(Way::AuthoritiesIn(path))) => {
                 Way::AuthoritiesIn(path.clone())
             }
-            (Proof::Authority, ..) => Way::SystemAuthorities,
+            (ServerProof::Authority, ..) => Way::SystemAuthorities,
         }
     }
 
     fn remember(&self, way: Way) -> Result<Option<News>, Box<Distrusted>> {
-        let Inner { place, demand, servers, .. } = &*self.0;
+        let Inner { place, demand, servers, .. } = &*self.inner;
         let is_demanded = *demand != Demand::AsBefore;
         let overwrite = if is_demanded { Overwrite::Allowed } else { Overwrite::Never };
         let kept = match servers.remember(place, &way, overwrite) {
@@ -256,7 +305,7 @@ impl fmt::Display for Way {
         match self {
             Self::Pin(pin) => write!(f, "pin {pin}"),
             Self::SystemAuthorities => f.write_str("ca system"),
-            Self::AuthoritiesIn(path) => write!(f, "ca {}", path.display()),
+            Self::AuthoritiesIn(path) => write!(f, "ca {}", path.to_string_lossy()),
         }
     }
 }
@@ -293,7 +342,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let servers = KnownServers::new(Some(folder.path().join("known-servers")));
         let address = Address { host: "files.example".parse().unwrap(), port: 1 };
-        let newcomer = || Trust::establish(&address, Demand::AsBefore, servers.clone()).unwrap();
+        let newcomer =
+            || Trust::establish(&address, Demand::AsBefore, servers.clone(), None).unwrap();
         let (first, second, third) = (newcomer(), newcomer(), newcomer());
         let news = first.remember(pin("0a")).unwrap().unwrap();
         assert!(matches!(news.kept, Kept::New), "{news:?}");

@@ -1,6 +1,6 @@
 //! What a server says before and instead of content is checked: prefaces, descriptions, frames, refusals.
 
-use towline_client::native::{Failure, SessionError};
+use towline_client::native::{Failure, OtherService, SessionError};
 use towline_proto::limits::{CONTROL_BYTES_MAX, FILE_BYTES_MAX};
 use towline_proto::native::frame::{FrameError, Kind, control};
 use towline_proto::native::message::{Answer, ErrorCode, Info, MessageError, Request, Version};
@@ -24,14 +24,17 @@ async fn an_honest_server_is_believed() {
 
 #[tokio::test]
 async fn another_protocols_greeting_is_no_preface() {
-    for greeting in [
-        &b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"[..],
-        b"ERROR: a refusal of some other protocol",
-        &[0; PREFACE_BYTES],
+    for (greeting, service) in [
+        (&b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"[..], Some(OtherService::Web)),
+        (b"ERROR: a refusal of some other protocol", Some(OtherService::Classic)),
+        (&[0; PREFACE_BYTES], None),
     ] {
-        let is_magic =
-            |error: &SessionError| matches!(error, SessionError::Preface(PrefaceError::Magic));
-        fails(greeted().send(greeting).hold(), is_magic).await;
+        let is_told = |error: &SessionError| match error {
+            SessionError::AnotherService(found) => Some(*found) == service,
+            SessionError::Preface(PrefaceError::Magic) => service.is_none(),
+            _ => false,
+        };
+        fails(greeted().send(greeting).hold(), is_told).await;
     }
 }
 
@@ -110,7 +113,7 @@ async fn a_size_beyond_the_disk_is_told_before_content_comes() {
         let (fetch, result) = fetch_from(described(&Answer::Info(info)).hold()).await;
         let failure = result.unwrap_err().failure;
         assert!(matches!(failure, Failure::Stage(StageError::NoSpace { .. })), "{failure:?}");
-        assert_eq!(std::fs::read_dir(fetch.options.folder).unwrap().count(), 0);
+        assert_eq!(std::fs::read_dir(fetch.options.folder.path()).unwrap().count(), 0);
     }
 }
 

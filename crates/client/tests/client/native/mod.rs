@@ -4,5 +4,7 @@ mod answers;
 mod content;
 mod duplicates;
 mod resumed;
+mod sessions;
 mod silence;
 mod support;
+mod trees;

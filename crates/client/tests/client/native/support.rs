@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use towline_client::native::{
-    Busy, Connections, DownloadError, Downloaded, Failure, Options, SessionError, download,
+    Busy, Connections, DownloadError, Downloaded, Failure, Keep, Options, Server, SessionError,
+    download,
 };
 use towline_client::retry::Backoff;
+use towline_client::throttle::SharedThrottle;
 use towline_proto::name::RemoteName;
 use towline_proto::native::frame::data_header;
 use towline_proto::native::message::{Answer, ErrorCode, Info, Refusal, Request, Version};
@@ -17,43 +19,41 @@ use towline_store::staged::{Durability, Existing};
 use towline_testkit::deadline::within;
 use towline_testkit::script::{Script, ScriptServer};
 
-use crate::support::{Record, address};
+use crate::support::{PATIENCE, Record, address};
 
 /// What the honest server has, unless a test says so: one piece.
 pub(super) const CONTENT: &[u8] = b"the content of the file";
 
-/// The silence that a download bears where none is tested.
-const PATIENCE: Duration = Duration::from_secs(20);
-
 /// A download of `file` over one connection, into a home of its own. It is not tried again unless a test says so.
 pub(super) struct Fetch {
     home: TempDir,
+    /// All but the silence that is borne.
     pub(super) options: Options,
+    pub(super) silence_max: Duration,
 }
 
 impl Fetch {
     pub(super) fn new(server: std::net::SocketAddr) -> Self {
         let home = tempfile::tempdir().expect("a temporary folder can be made");
         let options = Options {
-            encryption: None,
-            address: address(server),
+            server: Server::new(address(server), None, PATIENCE),
             name: name(),
-            folder: home.path().to_owned(),
+            folder: home.path().to_owned().into(),
             target: name(),
             busy: Busy::Fail,
             existing: Existing::Refuse,
             connections: Connections::Exactly(1),
-            silence_max: PATIENCE,
             backoff: Backoff {
                 initial: Duration::from_millis(1),
                 max: Duration::from_millis(4),
                 retries: 0,
             },
             durability: Durability::Unsynced,
-            rate_bytes_per_s: None,
+            limit: SharedThrottle::new(None),
+            keep: Keep::Nothing,
             expected: None,
         };
-        Self { home, options }
+        Self { home, options, silence_max: PATIENCE }
     }
 
     /// Downloads, within the deadline of every wait.
@@ -65,7 +65,11 @@ impl Fetch {
         &self,
         monitor: &dyn towline_client::monitor::Monitor,
     ) -> Result<Downloaded, DownloadError> {
-        within("the download", download(&self.options, monitor)).await
+        // Its sessions end with it, as those of a process do.
+        let address = self.options.server.address().clone();
+        let server = Server::new(address, None, self.silence_max);
+        let options = Options { server, ..self.options.clone() };
+        within("the download", download(&options, monitor)).await
     }
 
     /// Where the result would be.

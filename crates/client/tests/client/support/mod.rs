@@ -15,6 +15,7 @@ use towline_client::connect::Address;
 use towline_client::retry::Backoff;
 use towline_proto::classic::{Header, Request};
 use towline_proto::digest::Md5Digest;
+use towline_proto::escape::EscapedPath;
 use towline_proto::name::RemoteName;
 use towline_store::staged::Durability;
 use towline_testkit::deadline::within;
@@ -24,7 +25,7 @@ pub(crate) use self::honest::HonestServer;
 pub(crate) use self::record::{Record, Retry, Told};
 
 /// The silence that a download bears where none is tested: it never runs out on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What a download that failed leaves in its home: the folder that the user named, empty.
 pub(crate) const NOTHING_LEFT: [&str; 1] = ["downloads/"];
@@ -205,8 +206,8 @@ pub(crate) fn address(addr: SocketAddr) -> Address {
 /// Fails unless `path` holds exactly `content`; does not print what may be megabytes.
 pub(crate) fn assert_holds(path: impl AsRef<Path>, content: &[u8]) {
     let path = path.as_ref();
-    let held = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    assert!(held == content, "{} holds {} other bytes", path.display(), held.len());
+    let held = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", EscapedPath(path)));
+    assert!(held == content, "{} holds {} other bytes", EscapedPath(path), held.len());
 }
 
 fn list(folder: &Path, prefix: &str, paths: &mut Vec<String>) {
