@@ -31,7 +31,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
-pub use self::plan::{DUPLICATE_BYTES_MAX, Direction, Fault, FaultKind, Plan};
+pub use self::plan::{DUPLICATE_BYTES_MAX, Direction, Fault, FaultKind, Gate, Plan, Recording};
 use self::relay::{Forwarded, relay, reset};
 use crate::deadline::within;
 

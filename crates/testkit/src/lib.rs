@@ -2,9 +2,11 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | [`authority`] | an authority, and the certificates that it gives to servers and clients |
 //! | [`chaos`] | a proxy that cuts, stalls, delays or corrupts a connection at an exact byte |
 //! | `link` | a long, lossy link of packets between two network namespaces (Linux, root) |
 //! | [`script`] | a peer that sends and expects exact bytes, as a server or as a client |
+//! | [`port`] | a port that is kept for a server which comes later, or never |
 //! | [`process`] | a server as a process of its own: its address, log lines, signals, exit status |
 //! | [`python`] | the document-written Python peers of `tests/peers` |
 //! | [`fuzz`] | what must hold for every input from a network |
@@ -16,11 +18,13 @@
 //! document has it. A set-up that fails, or a wait that passes its deadline, panics and says what was awaited: a
 //! test has nothing better to do. What a peer does wrong is a value, for a test to judge.
 
+pub mod authority;
 pub mod chaos;
 pub mod deadline;
 pub mod fuzz;
 #[cfg(target_os = "linux")]
 pub mod link;
+pub mod port;
 pub mod process;
 pub mod python;
 pub mod random;

@@ -41,7 +41,6 @@ use rustix::process::geteuid;
 use tappers::Interface;
 use tappers::linux::Tun;
 
-use self::congestion::Allowed;
 use self::forward::{Counters, Lane, Stop};
 pub use self::namespace::End;
 use self::namespace::{Namespace, ip, remove_stale};
@@ -184,12 +183,11 @@ impl Link {
     /// default of most hosts, whatever it is here.
     pub fn up(options: &LinkOptions) -> Result<Self, LinkError> {
         remove_stale();
-        let allowed = Arc::new(Allowed::default());
         let (pid, number) = (std::process::id(), LINKS.fetch_add(1, Ordering::Relaxed));
         let end = |side: char, last| {
             let namespace = Namespace::new(format!("towline-{pid}-{number}{side}"))?;
             let address = Ipv4Addr::new(10, 71, 0, last);
-            let end = End::new(namespace.name(), address, Arc::clone(&allowed));
+            let end = End::new(namespace.name(), address);
             let device = device(&format!("tl{pid}-{number}{side}"), &end)?;
             end.set_congestion_control("cubic")?;
             Ok::<_, LinkError>((namespace, end, device))

@@ -53,6 +53,15 @@ impl ServerProcess {
         self.lines.all()
     }
 
+    /// All lines of standard error, once the process and whoever shares it have ended.
+    ///
+    /// # Panics
+    /// After [`WAIT_MAX`](crate::deadline::WAIT_MAX).
+    pub fn lines_to_the_end(&mut self) -> Vec<String> {
+        self.wait();
+        self.lines.to_the_end()
+    }
+
     /// The first line of standard error that holds `part`, waiting for it if need be.
     ///
     /// # Panics

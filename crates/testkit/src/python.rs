@@ -99,18 +99,21 @@ impl PythonServer {
         self.addr
     }
 
-    /// All lines that it has logged so far.
-    pub fn lines(&self) -> Vec<String> {
-        self.lines.all()
-    }
-
     /// Presses Ctrl-C, and waits for the end.
     ///
     /// # Panics
     /// After [`WAIT_MAX`](crate::deadline::WAIT_MAX).
-    pub fn interrupt(mut self) -> ExitStatus {
+    pub fn interrupt(&mut self) -> ExitStatus {
         self.running.signal(Signal::INT);
         self.running.wait()
+    }
+
+    /// All lines that it has logged, once it has ended.
+    ///
+    /// # Panics
+    /// After [`WAIT_MAX`](crate::deadline::WAIT_MAX).
+    pub fn lines_to_the_end(&self) -> Vec<String> {
+        self.lines.to_the_end()
     }
 }
 

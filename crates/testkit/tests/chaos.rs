@@ -1,19 +1,19 @@
 //! The chaos proxy on real sockets: what each peer sees of each fault.
 
 use std::io::ErrorKind;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use towline_testkit::chaos::{
     ChaosProxy,
     Direction::{self, ToClient, ToServer},
-    FaultKind, Plan,
+    FaultKind, Gate, Plan, Recording,
 };
 use towline_testkit::deadline::within;
+use towline_testkit::port::ReservedPort;
 use towline_testkit::script::{Failure, Script, ScriptError, ScriptServer, run_client};
 use towline_testkit::tree::random_bytes;
 
@@ -124,6 +124,20 @@ async fn a_pause_delays_what_follows() {
 }
 
 #[tokio::test]
+async fn a_gate_holds_what_follows_until_it_is_opened() {
+    let gate = Gate::new();
+    let plan = one(ToClient, 2, FaultKind::Hold(gate.clone()));
+    let mut held = tokio::spawn(exchange(plan.clone(), b"reply"));
+    let ended = timeout(Duration::from_millis(100), &mut held).await;
+    assert!(ended.is_err(), "{ended:?}");
+    gate.open();
+    // Who comes to an open gate is not held.
+    for (client, server) in [held.await.unwrap(), exchange(plan, b"reply").await] {
+        assert_eq!((client.unwrap(), server.unwrap()), (b"reply".to_vec(), vec![REQUEST.to_vec()]));
+    }
+}
+
+#[tokio::test]
 async fn a_throttle_spreads_bytes_over_time() {
     let start = Instant::now();
     let throttle = FaultKind::Throttle { bytes_per_s: 10_000 };
@@ -135,13 +149,13 @@ async fn a_throttle_spreads_bytes_over_time() {
 
 #[tokio::test]
 async fn a_flip_and_a_duplicate_change_what_arrives() {
-    let plan = one(ToClient, 1, FaultKind::Flip { mask: 0x20 }).with(
-        ToClient,
-        4,
-        FaultKind::Duplicate { length: 2 },
-    );
+    let recording = Recording::new();
+    let plan = one(ToClient, 1, FaultKind::Flip { mask: 0x20 })
+        .with(ToClient, 4, FaultKind::Duplicate { length: 2 })
+        .recorded(&recording);
     let (client, server) = exchange(plan, b"reply").await;
     assert_eq!(client.unwrap(), b"rEplply");
+    assert_eq!(recording.bytes(), b"reply");
     assert_eq!(server.unwrap(), [REQUEST]);
 }
 
@@ -173,15 +187,10 @@ async fn a_reset_by_the_server_reaches_the_client_after_its_last_words() {
 
 #[tokio::test]
 async fn a_refusing_server_is_a_reset() {
-    let proxy = ChaosProxy::start(refusing().await, |_| Plan::clean()).await;
+    let port = ReservedPort::new();
+    let proxy = ChaosProxy::start(port.addr(), |_| Plan::clean()).await;
     let error = run_client(proxy.addr(), Script::new().read_to_end()).await.unwrap_err();
     assert!(is_reset(&error), "{error}");
-}
-
-/// An address where nothing listens.
-async fn refusing() -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
-    listener.local_addr().expect("a bound socket has an address")
 }
 
 #[tokio::test]

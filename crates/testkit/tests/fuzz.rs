@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
+use towline_proto::escape::EscapedPath;
 use towline_testkit::fuzz::TARGETS;
 
 /// Long enough for the longest message and bytes after it.
@@ -22,7 +23,7 @@ fn fuzz_folder() -> PathBuf {
 
 fn names(folder: &Path) -> BTreeSet<String> {
     let entries = fs::read_dir(folder);
-    let entries = entries.unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let entries = entries.unwrap_or_else(|error| panic!("{}: {error}", EscapedPath(folder)));
     entries
         .map(|entry| entry.expect("a folder can be listed").file_name())
         .map(|name| name.into_string().expect("names here are UTF-8"))

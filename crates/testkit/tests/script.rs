@@ -75,9 +75,9 @@ async fn an_endless_stream_fails_where_the_peer_takes_it_all() {
 }
 
 #[tokio::test]
-async fn a_slow_send_takes_its_time_and_may_exceed_the_deadline_of_a_step() {
+async fn a_slow_send_takes_its_time() {
     let every = Duration::from_millis(20);
-    let slow = Script::new().deadline(Duration::from_millis(100)).send_slowly([1; 10], every);
+    let slow = Script::new().send_slowly([1; 10], every);
     let start = Instant::now();
     let (client, server) = meet(slow, Script::new().expect([1; 10]).read_to_end()).await;
     client.unwrap();

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::time::Duration;
 
-use super::plan::{DUPLICATE_BYTES_MAX, Direction, FaultKind, Plan};
+use super::plan::{DUPLICATE_BYTES_MAX, Direction, FaultKind, Gate, Plan};
 
 /// One thing for the relay to do. After `Stall`, `Cut` and `Close` nothing follows.
 #[derive(Debug, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub(super) enum Action {
     Repeat(Vec<u8>),
     /// Waits.
     Pause(Duration),
+    /// Waits until the gate is open.
+    Hold(Gate),
     /// Keeps to this rate from now on.
     Throttle { bytes_per_s: u64 },
     /// Sends nothing more, and keeps the connection open.
@@ -112,6 +114,7 @@ impl Injector {
                 FaultKind::Close => Action::Close,
                 FaultKind::Stall => Action::Stall,
                 FaultKind::Pause(duration) => Action::Pause(duration),
+                FaultKind::Hold(gate) => Action::Hold(gate),
                 FaultKind::Throttle { bytes_per_s } => Action::Throttle { bytes_per_s },
                 FaultKind::Duplicate { .. } => Action::Repeat(due.record),
                 FaultKind::Flip { .. } => unreachable!("flips are kept apart"),

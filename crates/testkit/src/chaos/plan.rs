@@ -1,6 +1,9 @@
 //! What shall go wrong on one connection, and at which byte.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use tokio::sync::watch;
 
 use crate::random::Random;
 
@@ -44,6 +47,8 @@ pub enum FaultKind {
     Stall,
     /// Nothing passes in this direction for a while.
     Pause(Duration),
+    /// Nothing passes in this direction until the gate is opened; then all goes on.
+    Hold(Gate),
     /// Changes the byte at the offset.
     Flip {
         /// The bits that are inverted.
@@ -61,11 +66,74 @@ pub enum FaultKind {
     },
 }
 
+/// Holds connections until a test has done what is to happen in their midst. A clone is the same gate.
+#[derive(Debug, Clone, Default)]
+pub struct Gate(Arc<watch::Sender<bool>>);
+
+impl Gate {
+    /// A gate that is shut.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Lets everything pass, now and from now on.
+    pub fn open(&self) {
+        self.0.send_replace(true);
+    }
+
+    /// Waits until it is open.
+    pub(super) async fn opened(&self) {
+        let mut state = self.0.subscribe();
+        state.wait_for(|is_open| *is_open).await.expect("the gate holds the sender");
+    }
+}
+
+impl PartialEq for Gate {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Gate {}
+
+/// What a server has said on a connection, before any fault struck. A clone is the same recording.
+#[derive(Debug, Clone, Default)]
+pub struct Recording(Arc<Mutex<Vec<u8>>>);
+
+impl Recording {
+    /// Nothing was said yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// All that was said so far.
+    pub fn bytes(&self) -> Vec<u8> {
+        self.lock().clone()
+    }
+
+    pub(super) fn append(&self, chunk: &[u8]) {
+        self.lock().extend_from_slice(chunk);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<u8>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl PartialEq for Recording {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Recording {}
+
 /// All faults of one connection. Those at the same byte strike in the order in which they were
 /// added.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plan {
     faults: Vec<Fault>,
+    recording: Option<Recording>,
 }
 
 impl Plan {
@@ -79,6 +147,17 @@ impl Plan {
     pub fn with(mut self, direction: Direction, at_byte: u64, kind: FaultKind) -> Self {
         self.faults.push(Fault { direction, at_byte, kind });
         self
+    }
+
+    /// The plan with a recording, in memory, of all that the server says.
+    #[must_use]
+    pub fn recorded(mut self, recording: &Recording) -> Self {
+        self.recording = Some(recording.clone());
+        self
+    }
+
+    pub(super) fn recording(&self, direction: Direction) -> Option<&Recording> {
+        self.recording.as_ref().filter(|_| direction == Direction::ToClient)
     }
 
     /// Draws one to three faults for a stream of about `length_bytes` bytes.

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::injector::{Action, Injector};
-use super::plan::{Direction, Plan};
+use super::plan::{Direction, Plan, Recording};
 
 const CHUNK_BYTES: usize = 64 << 10;
 
@@ -63,7 +63,7 @@ pub(super) async fn relay(
         let pump = |source, sink, direction| {
             let line =
                 Line { sink, forwarded: forwarded.counter(direction), pace: Pace::default() };
-            pump(source, line, Injector::new(plan, direction))
+            pump(source, line, Injector::new(plan, direction), plan.recording(direction))
         };
         tokio::try_join!(
             pump(from_client, to_server, Direction::ToServer),
@@ -101,6 +101,7 @@ async fn pump(
     mut source: ReadHalf<'_>,
     mut line: Line<'_>,
     mut injector: Injector,
+    recording: Option<&Recording>,
 ) -> Result<(), Break> {
     let mut chunk = vec![0; CHUNK_BYTES];
     // The first round has no bytes: it strikes what is due before byte 0.
@@ -112,6 +113,10 @@ async fn pump(
                 Action::Repeat(bytes) => line.send(&bytes).await,
                 Action::Pause(duration) => {
                     sleep(duration).await;
+                    Ok(())
+                }
+                Action::Hold(gate) => {
+                    gate.opened().await;
                     Ok(())
                 }
                 Action::Throttle { bytes_per_s } => {
@@ -136,6 +141,9 @@ async fn pump(
             Ok(length) => length,
             Err(_) => return Err(Break::Reset),
         };
+        if let Some(recording) = recording {
+            recording.append(&chunk[..length]);
+        }
     }
 }
 

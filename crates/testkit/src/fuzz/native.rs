@@ -4,11 +4,13 @@ use std::fmt::Display;
 use std::ops::Range;
 
 use towline_proto::limits::{
-    CONTROL_BYTES_MAX, FETCH_RUNS_MAX, HASHES_MAX, PIECES_MAX, VERSION_BYTES_MAX,
+    CONTROL_BYTES_MAX, DATA_BYTES_MAX, ENTRIES_MAX, FETCH_RUNS_MAX, HASHES_MAX, LISTED_MAX,
+    PATTERN_BYTES_MAX, PATTERNS_BYTES_MAX, PIECES_MAX, RULES_MAX, SECRET_BYTES_MAX, USER_BYTES_MAX,
+    VERSION_BYTES_MAX,
 };
 use towline_proto::name::RemoteName;
 use towline_proto::native::frame::{HEADER_BYTES, Header, Kind, control, data_header};
-use towline_proto::native::message::{Answer, Info, Refusal, Request, Version};
+use towline_proto::native::message::{Answer, Info, Proof, Refusal, Request, Version};
 use towline_proto::native::preface::{Capabilities, PREFACE_BYTES, Preface};
 use towline_proto::piece::{Geometry, PieceHash};
 
@@ -66,7 +68,17 @@ pub fn native_frame(bytes: &[u8]) {
 /// # Panics
 /// Where that does not hold.
 pub fn native_request(bytes: &[u8]) {
-    let kinds = [Kind::Stat, Kind::Fetch, Kind::Hashes, Kind::Cancel, Kind::Data, Kind::Info];
+    let kinds = [
+        Kind::Stat,
+        Kind::Fetch,
+        Kind::Hashes,
+        Kind::Cancel,
+        Kind::Data,
+        Kind::Info,
+        Kind::List,
+        Kind::FetchTree,
+        Kind::LogIn,
+    ];
     let Some((kind, payload)) = split_kind(bytes, &kinds) else { return };
     if let Some(request) = judge(Request::decode(kind, payload)) {
         check_request(&request);
@@ -93,6 +105,8 @@ pub fn native_answer(bytes: &[u8]) {
         Kind::Heartbeat,
         Kind::Data,
         Kind::Stat,
+        Kind::Entries,
+        Kind::File,
     ];
     let Some((kind, payload)) = split_kind(bytes, &kinds) else { return };
     if let Some(answer) = judge(Answer::decode(kind, payload)) {
@@ -153,6 +167,21 @@ fn check_request(request: &Request) {
             assert!((1..=HASHES_MAX as usize).contains(&pieces.len()));
             assert!(pieces.end <= PIECES_MAX);
         }
+        Request::List(list) => {
+            assert!(list.rules.len() <= RULES_MAX && (1..=LISTED_MAX).contains(&list.entries_max));
+            assert!(list.rules.iter().all(|rule| rule.pattern.len() <= PATTERN_BYTES_MAX));
+            let all: usize = list.rules.iter().map(|rule| rule.pattern.len()).sum();
+            assert!(all <= PATTERNS_BYTES_MAX);
+        }
+        Request::FetchTree(fetch) => assert!((1..=ENTRIES_MAX).contains(&fetch.files.len())),
+        Request::LogIn(proof) => {
+            let (user, secret) = match proof {
+                Proof::Password { user, password } => (user.as_str(), password),
+                Proof::Token(token) => ("", token),
+            };
+            assert!(user.len() <= USER_BYTES_MAX);
+            assert!((1..=SECRET_BYTES_MAX).contains(&secret.reveal().len()));
+        }
     }
 }
 
@@ -166,7 +195,13 @@ fn check_answer(answer: &Answer) {
         Answer::HashList { hashes, .. } => {
             assert!((1..=HASHES_MAX as usize).contains(&hashes.len()));
         }
-        Answer::Piece { .. } | Answer::Done | Answer::Error(_) | Answer::Heartbeat => {}
+        Answer::Entries(entries) => assert!(entries.entries.len() <= ENTRIES_MAX),
+        Answer::File(Ok(file)) => assert!(file.size <= DATA_BYTES_MAX),
+        Answer::Piece { .. }
+        | Answer::Done
+        | Answer::Error(_)
+        | Answer::Heartbeat
+        | Answer::File(Err(_)) => {}
     }
 }
 

@@ -4,12 +4,11 @@ use std::fs;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::LinkError;
-use super::congestion::Allowed;
+use super::congestion::choose_allowed;
 use crate::deadline::poll;
 
 /// Where `ip` keeps the names of namespaces.
@@ -23,12 +22,11 @@ const PREFIX: &str = "towline-";
 pub struct End {
     namespace: String,
     address: Ipv4Addr,
-    allowed: Arc<Allowed>,
 }
 
 impl End {
-    pub(super) fn new(namespace: &str, address: Ipv4Addr, allowed: Arc<Allowed>) -> Self {
-        Self { namespace: namespace.into(), address, allowed }
+    pub(super) fn new(namespace: &str, address: Ipv4Addr) -> Self {
+        Self { namespace: namespace.into(), address }
     }
 
     /// The address by which the other end reaches this one. Each end has a loopback of its own.
@@ -68,15 +66,14 @@ impl End {
 
     /// The congestion control of sockets that are made or accepted here from now on, unless their
     /// program chooses another. Restricted ones are
-    /// allowed on this host until the link is gone.
+    /// allowed on this host for that moment.
     pub fn set_congestion_control(&self, name: &str) -> Result<(), LinkError> {
         let set = || self.set_parameter("net.ipv4.tcp_congestion_control", name);
         // Asking for it loads its module, without which it cannot be allowed.
         if set().is_ok() {
             return Ok(());
         }
-        self.allowed.allow(name)?;
-        set()
+        choose_allowed(name, set)
     }
 
     /// Sets a kernel parameter that each network has for itself, such as `net.ipv4.tcp_rmem`.

@@ -45,6 +45,20 @@ impl Lines {
         self.lock().lines.iter().cloned().collect()
     }
 
+    /// All lines kept, once there are no more to come.
+    ///
+    /// # Panics
+    /// After [`WAIT_MAX`].
+    pub(crate) fn to_the_end(&self) -> Vec<String> {
+        let (kept, waited) = self
+            .shared
+            .1
+            .wait_timeout_while(self.lock(), WAIT_MAX, |kept| !kept.ended)
+            .expect("no holder of the lock panics");
+        assert!(!waited.timed_out(), "waited {WAIT_MAX:?} for the end of the lines");
+        kept.lines.iter().cloned().collect()
+    }
+
     /// The first line that holds `part`, waiting for it if need be. `None` where the lines end
     /// without it, or after [`WAIT_MAX`].
     pub(crate) fn wait(&self, part: &str) -> Option<String> {
@@ -100,7 +114,9 @@ mod tests {
 
     #[test]
     fn what_never_comes_is_not_awaited_past_the_end() {
-        assert_eq!(Lines::read(&b"one\n"[..]).wait("two"), None);
+        let lines = Lines::read(&b"one\n"[..]);
+        assert_eq!(lines.wait("two"), None);
+        assert_eq!(lines.to_the_end(), ["one"]);
     }
 
     #[test]

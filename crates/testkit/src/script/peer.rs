@@ -25,7 +25,7 @@ pub(super) async fn run(
     let _ = stream.set_nodelay(true);
     let mut peer = Peer { stream, received: Vec::new() };
     for (index, step) in script.steps.iter().enumerate() {
-        let time_max = script.deadline + least_duration(step);
+        let time_max = time_max(script.deadline, step);
         let result = match timeout(time_max, peer.carry_out(step)).await {
             Ok(result) => result,
             Err(_) => Err(Failure::Late(time_max)),
@@ -43,14 +43,15 @@ pub(super) async fn run(
     Ok(peer.received)
 }
 
-/// The time that a step takes by itself, which its deadline comes on top of.
-fn least_duration(step: &Step) -> Duration {
-    match step {
+/// How long a step may take: the deadline, on top of the time that it takes by itself.
+fn time_max(deadline: Duration, step: &Step) -> Duration {
+    let least = match step {
         Step::SendSlowly { bytes, every } => {
             every.saturating_mul(u32::try_from(bytes.len()).unwrap_or(u32::MAX))
         }
         _ => Duration::ZERO,
-    }
+    };
+    deadline.saturating_add(least)
 }
 
 struct Peer {
@@ -153,4 +154,17 @@ impl Peer {
 fn is_gone(error: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
     matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_send_may_exceed_the_deadline_of_a_step_by_its_own_time() {
+        let deadline = Duration::from_millis(100);
+        let slow = Step::SendSlowly { bytes: vec![1; 10], every: Duration::from_millis(20) };
+        assert_eq!(time_max(deadline, &slow), Duration::from_millis(300));
+        assert_eq!(time_max(deadline, &Step::Send(vec![1; 10])), deadline);
+    }
 }
