@@ -1,39 +1,12 @@
-//! The command line: subcommands, and the flags that several of them share. Each command's own flags stand
-//! beside what they do, in `cmd`.
+//! The flags that several commands share. Each command's own stand beside what they do, in `cmd`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::{ArgAction, Args};
+use towline_client::retry::Backoff;
 
-use crate::cmd::{client, demo, get, hash, pins, serve, server};
-use crate::exit::CODES;
-
-/// Moves files between machines: verified to the last byte, whatever the network does.
-#[derive(Debug, Parser)]
-#[command(name = "towline", version, after_help = CODES, max_term_width = 100)]
-pub(crate) struct Cli {
-    #[command(subcommand)]
-    pub(crate) command: Command,
-}
-
-/// What to do.
-#[derive(Debug, Subcommand)]
-pub(crate) enum Command {
-    /// Serve ./server_files with the classic defaults: port 9999, logs in ./logs
-    Server(server::Args),
-    /// Fetch a file into ./client_downloads by the classic protocol
-    Client(client::Args),
-    /// Serve a folder
-    Serve(serve::Args),
-    /// Fetch a file, verified piece by piece and resumable
-    Get(get::Args),
-    /// List and forget the servers that are known
-    Pins(pins::Args),
-    /// Print the BLAKE3 and MD5 of files and folders
-    Hash(hash::Args),
-    /// Show the whole system at work on this machine, without touching your files
-    Demo(demo::Args),
-}
+use crate::options;
 
 /// What every client command prints, and where.
 #[derive(Args, Debug)]
@@ -49,8 +22,25 @@ pub(crate) struct OutputArgs {
     pub(crate) json: bool,
 }
 
-/// Where a log is kept, for commands that keep none unless told.
+/// How long a client command bears with a server that does not answer.
 #[derive(Args, Debug)]
+pub(crate) struct PatienceArgs {
+    /// How often to try again without any progress
+    #[arg(long, value_name = "N", default_value_t = Backoff::default().retries)]
+    retries: u32,
+    /// Longest time without a sign of the server
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = options::timeout)]
+    pub(crate) timeout: Duration,
+}
+
+impl PatienceArgs {
+    pub(crate) fn backoff(&self) -> Backoff {
+        Backoff { retries: self.retries, ..Backoff::default() }
+    }
+}
+
+/// Where a log is kept, for commands that keep none unless told.
+#[derive(Args, Clone, Debug)]
 pub(crate) struct LogDirArgs {
     /// Keep a log in this folder
     #[arg(long, value_name = "DIR", env = "TOWLINE_LOG_DIR")]

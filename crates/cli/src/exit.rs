@@ -1,24 +1,30 @@
 //! Exit codes, and which failure has which.
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::process::ExitCode;
 
 use anyhow::anyhow;
 use towline_client::classic::{self, AttemptError};
-use towline_client::native::{self, SessionError};
+use towline_client::connect::ConnectError;
+use towline_client::native::tree::{TreeError, TreeFailure};
+use towline_client::native::{self, OtherService, SessionError};
 use towline_net::tls::TlsError;
 use towline_proto::native::message::ErrorCode;
+use towline_proto::native::preface::PrefaceError;
 use towline_store::staged::StageError;
 
-use crate::trust::Advice;
+use crate::acquaintance::Advice;
 
-/// Every way a command ends that is not success, but for wrong arguments, which end in 2 before anything
-/// begins. The numbers are part of the interface.
+/// Every way a command ends that is not success, but for arguments that are wrong by themselves, which end in 2
+/// before anything begins. The numbers are part of the interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Exit {
     /// Any other failure.
     Other = 1,
+    /// The arguments do not go together.
+    Usage = 2,
     /// What was asked for does not exist.
     NotFound = 3,
     /// The server does not allow it, or is not the one that is trusted.
@@ -89,51 +95,144 @@ impl From<classic::DownloadError> for Failure {
             AttemptError::Stage(error) => exit_of_stage(error),
             _ => Exit::Network,
         };
+        let advice = match &error.source {
+            AttemptError::Connect(error) => advice_on_connecting(error),
+            _ => "",
+        };
         // The error's own text says its cause already.
-        Self::new(exit, anyhow!("{error}"))
+        Self::new(exit, anyhow!("{error}{advice}"))
     }
 }
 
 impl From<native::DownloadError> for Failure {
     fn from(error: native::DownloadError) -> Self {
         let exit = match &error.failure {
-            native::Failure::Session { error: SessionError::Untrusted(distrusted), .. } => {
-                let (name, advice) = (&error.name, Advice(distrusted));
-                return Self::new(Exit::Refused, anyhow!("{name} was not fetched: {advice}"));
-            }
-            native::Failure::Session {
-                error: SessionError::Tls(TlsError::AnotherProtocol),
-                ..
-            } => Exit::Other,
-            native::Failure::Session { error: SessionError::Refused(refusal), .. } => {
-                match refusal.code {
-                    ErrorCode::NotFound => Exit::NotFound,
-                    ErrorCode::Denied => Exit::Refused,
-                    ErrorCode::Unsupported | ErrorCode::BadRequest => Exit::Other,
-                    _ => Exit::Network,
+            native::Failure::Session { error: session, .. } => {
+                if let SessionError::Untrusted(_) = session {
+                    return Self::session(&format!("{} was not fetched", error.name), session);
                 }
+                let advice = advice(session);
+                return Self::new(exit_of_session(session), anyhow!("{error}{advice}"));
             }
-            native::Failure::Session { .. } => Exit::Network,
             native::Failure::Mismatch { .. } | native::Failure::Damaged(_) => Exit::Integrity,
-            native::Failure::Stage(error) => exit_of_stage(error),
+            native::Failure::Stage(stage) => {
+                let advice = match stage {
+                    StageError::TargetExists(_) => ", and differs; -f replaces it",
+                    StageError::TargetIsFolder(_) => {
+                        "; -d puts a file into it, -r brings a folder up to date"
+                    }
+                    _ => "",
+                };
+                return Self::new(exit_of_stage(stage), anyhow!("{error}{advice}"));
+            }
             _ => Exit::Other,
         };
-        let advice = advice(&error.failure);
-        Self::new(exit, anyhow!("{error}{advice}"))
+        Self::new(exit, anyhow!("{error}"))
     }
 }
 
-/// What can be tried where the two ends do not agree on whether and how to encrypt.
-fn advice(failure: &native::Failure) -> &'static str {
-    let native::Failure::Session { error, .. } = failure else { return "" };
+impl Failure {
+    /// Something that did not come about because of a session's failure.
+    pub(crate) fn session(what: &str, error: &SessionError) -> Self {
+        let exit = exit_of_session(error);
+        match error {
+            SessionError::Untrusted(distrusted) => {
+                Self::new(exit, anyhow!("{what}: {}", Advice(distrusted)))
+            }
+            error => Self::new(exit, anyhow!("{what}: {error}{}", advice(error))),
+        }
+    }
+}
+
+/// What comes of a command about `all` things of which some failed, each with its code: the code of all where there is
+/// one.
+pub(crate) fn of_several(failed: &[Exit], all: usize) -> Result<(), Failure> {
+    let Some(first) = failed.first() else { return Ok(()) };
+    let is_common = failed.len() == all && failed.iter().all(|exit| exit == first);
+    let exit = if is_common { *first } else { Exit::Partial };
+    Err(Failure::new(exit, anyhow!("{} of {all} failed", failed.len())))
+}
+
+fn exit_of_session(error: &SessionError) -> Exit {
     match error {
-        SessionError::Tls(TlsError::AnotherProtocol) => "; is this a towline server?",
+        SessionError::Untrusted(_) | SessionError::Stranger(_) => Exit::Refused,
+        SessionError::Pattern(_) => Exit::Usage,
+        SessionError::LoginRefused(refusal) | SessionError::Refused(refusal) => {
+            match refusal.code {
+                ErrorCode::NotFound => Exit::NotFound,
+                ErrorCode::Denied => Exit::Refused,
+                _ if refusal.retry => Exit::Network,
+                _ => Exit::Other,
+            }
+        }
+        // It is tried again, since a flipped bit may look like that, but is no failure of the network.
+        SessionError::Tls(TlsError::AnotherProtocol | TlsError::NoTls(_))
+        | SessionError::Preface(PrefaceError::Magic)
+        | SessionError::AnotherService(_) => Exit::Other,
+        error if error.is_retryable() => Exit::Network,
+        _ => Exit::Other,
+    }
+}
+
+impl From<TreeError> for Failure {
+    fn from(error: TreeError) -> Self {
+        let TreeError { name, address, elapsed, failure } = error;
+        // A tree fails as a whole as its files do.
+        let failure = match failure {
+            TreeFailure::Session(error) => native::Failure::Session { error, attempts: 1 },
+            TreeFailure::Stage(error) => native::Failure::Stage(error),
+            other => return Self::new(Exit::Other, anyhow!("{other}")),
+        };
+        native::DownloadError { name, address, elapsed, failure }.into()
+    }
+}
+
+/// What can be looked at where no server was reached.
+fn advice_on_connecting(error: &ConnectError) -> &'static str {
+    match error {
+        ConnectError::Unreachable { source, .. }
+            if source.kind() == ErrorKind::ConnectionRefused =>
+        {
+            "; is a server running there, and on that port?"
+        }
+        _ => "",
+    }
+}
+
+/// What can be tried where the two ends do not agree on whether and how to encrypt, or on what there is.
+fn advice(error: &SessionError) -> &'static str {
+    match error {
+        SessionError::Connect(ConnectError::LookUp { .. }) => {
+            "; a URL begins with a server: HOST[:PORT]/PATH"
+        }
+        SessionError::Connect(error) => advice_on_connecting(error),
+        SessionError::Tls(TlsError::AnotherProtocol | TlsError::NoTls(_))
+        | SessionError::Preface(PrefaceError::Magic) => "; is this a towline server, and its port?",
+        SessionError::AnotherService(service) => match service {
+            OtherService::Unencrypted => "; if the network is one that you trust: --plain",
+            OtherService::Classic => "; `towline client FILENAME HOST PORT` fetches from those",
+            OtherService::Encrypted => "; leave --plain out, and is this a towline server?",
+            _ => "; is the port right? `towline serve` prints its own when it starts",
+        },
         SessionError::Tls(_) => {
             "; is this a towline server? If it has no encryption and the network is one that you trust: --plain"
         }
         SessionError::Unanswered => {
             "; it may be busy, or speak to nobody without encryption: try without --plain"
         }
+        SessionError::LoginRefused(refusal) if refusal.code == ErrorCode::Denied => {
+            "; it was told what is in --token-file, in TOWLINE_TOKEN, or kept by `towline login`"
+        }
+        SessionError::Refused(refusal) => match refusal.code {
+            ErrorCode::IsFolder => "; get -r fetches folders",
+            ErrorCode::NotFound => {
+                "; `towline ls -l` of the folder around it shows what there is. A symbolic link is not followed: get what it leads to"
+            }
+            ErrorCode::Denied => {
+                "; `towline login` tells the server who you are, `towline ls HOST/` what there is"
+            }
+            _ => "",
+        },
         _ => "",
     }
 }
@@ -141,7 +240,10 @@ fn advice(failure: &native::Failure) -> &'static str {
 fn exit_of_stage(error: &StageError) -> Exit {
     match error {
         StageError::Busy(_) => Exit::TargetBusy,
-        StageError::TargetIsFolder(_) | StageError::TargetExists(_) => Exit::TargetExists,
+        StageError::TargetIsFolder(_)
+        | StageError::TargetIsSpecial(_)
+        | StageError::TargetIsNoFolder(_)
+        | StageError::TargetExists(_) => Exit::TargetExists,
         _ => Exit::LocalDisk,
     }
 }

@@ -1,36 +1,38 @@
 //! Which key and certificate a server shows, and what its operator is told of them.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, bail};
+use towline_net::tls::client_auth::ClientAuthorities;
 use towline_net::tls::identity::{Identity, IdentityError};
-use towline_net::tls::server::Acceptor;
+use towline_net::tls::server::{Acceptor, Prepared};
+use towline_proto::escape::EscapedPath;
 
-use crate::exit::Failure;
+use crate::config::{File, Tls};
 
-/// How a server encrypts.
-#[derive(clap::Args, Clone, Debug)]
-pub(crate) struct TlsArgs {
-    /// Certificate by an authority, with those of its issuers (PEM) [default: an own one, known by its pin]
-    #[arg(long, value_name = "FILE", env = "TOWLINE_TLS_CERT", requires = "tls_key")]
-    tls_cert: Option<PathBuf>,
-    /// Private key of the certificate (PEM); not readable by everyone
-    #[arg(long, value_name = "FILE", env = "TOWLINE_TLS_KEY", requires = "tls_cert")]
-    tls_key: Option<PathBuf>,
-    /// Turn away clients that do not encrypt, those of the classic protocol among them
-    #[arg(long, env = "TOWLINE_REQUIRE_TLS")]
-    pub(crate) require_tls: bool,
-}
-
-/// Where a server's identity comes from, at the start and when it is read again.
-pub(crate) struct IdentitySource {
-    place: Place,
+/// The identity that a server shows, and where it comes from.
+pub(crate) struct ShownIdentity {
+    source: IdentitySource,
     acceptor: Arc<Acceptor>,
 }
 
-enum Place {
+/// What was read again.
+pub(crate) struct Renewed {
+    identity: Option<Identity>,
+    asking: Prepared,
+}
+
+/// Whom clients may have their certificates from.
+fn client_authorities(config: &File) -> anyhow::Result<Option<ClientAuthorities>> {
+    let file = config.tls.client_ca.as_deref();
+    Ok(file.map(ClientAuthorities::in_file).transpose()?)
+}
+
+/// Where an identity comes from.
+#[derive(Clone)]
+pub(crate) enum IdentitySource {
     /// Files of an authority.
     Files { certificates: PathBuf, key: PathBuf },
     /// The own one, in the state folder.
@@ -39,29 +41,43 @@ enum Place {
     Nowhere,
 }
 
-impl IdentitySource {
-    /// Loads the identity, or makes one.
-    pub(crate) fn load(args: &TlsArgs, state_dir: Option<&Path>) -> Result<Self, Failure> {
-        let place = match (&args.tls_cert, &args.tls_key, state_dir) {
-            (Some(certificates), Some(key), _) => {
-                Place::Files { certificates: certificates.clone(), key: key.clone() }
-            }
-            (_, _, Some(state_dir)) => Place::Own { state_dir: state_dir.to_owned() },
-            _ => Place::Nowhere,
-        };
-        let (identity, place) = match place.load() {
+impl ShownIdentity {
+    /// Loads the identity that the configuration names, or makes one.
+    pub(crate) fn load(config: &File) -> anyhow::Result<Self> {
+        let source = IdentitySource::of(config)?;
+        let is_new = source.will_make_a_key();
+        let (identity, source) = match source.load() {
             // A key that cannot be kept has never been known to anyone.
             Err(error @ IdentityError::Unkept { .. }) => {
                 tracing::warn!(
                     "{error}; clients will see another key after a restart: choose --state-dir"
                 );
-                (Place::Nowhere.load(), Place::Nowhere)
+                (IdentitySource::Nowhere.load(), IdentitySource::Nowhere)
             }
-            loaded => (loaded, place),
+            loaded => (loaded, source),
         };
-        let identity = identity.map_err(|error| anyhow!(error))?;
-        let acceptor = Acceptor::new(identity).context("cannot encrypt")?;
-        Ok(Self { place, acceptor: Arc::new(acceptor) })
+        if let IdentitySource::Own { state_dir } = &source
+            && is_new
+            && identity.is_ok()
+        {
+            let folder = EscapedPath(state_dir);
+            tracing::info!(
+                "made a new key in {folder}: clients that know this server by another one refuse it. \
+                 To go on with that, name its folder with --state-dir; --user (run_as) has another one by default"
+            );
+        }
+        let acceptor = Acceptor::new(identity?).context("cannot encrypt")?;
+        acceptor.ask_for_certificates(client_authorities(config)?).context("cannot encrypt")?;
+        Ok(Self { source, acceptor: Arc::new(acceptor) })
+    }
+
+    /// Whether what the configuration names can be shown; a key of the server's own always can.
+    pub(crate) fn check(config: &File) -> anyhow::Result<()> {
+        client_authorities(config)?;
+        match IdentitySource::of(config)? {
+            source @ IdentitySource::Files { .. } => source.load().map(drop).map_err(Into::into),
+            IdentitySource::Own { .. } | IdentitySource::Nowhere => Ok(()),
+        }
     }
 
     /// What shakes hands with clients.
@@ -69,18 +85,24 @@ impl IdentitySource {
         Arc::clone(&self.acceptor)
     }
 
-    /// Reads the identity again. Whatever is wrong with it keeps the old one.
-    pub(crate) fn reload(&self) {
-        if matches!(self.place, Place::Nowhere) {
-            tracing::info!("the key was made for this run: there is nothing to read again");
-            return;
-        }
-        match self.place.load() {
-            Ok(identity) => {
-                self.acceptor.replace(identity);
-                tracing::info!("clients know this server by its key {} now", self.acceptor.pin());
-            }
-            Err(error) => tracing::error!("the old key and certificate stay: {error}"),
+    /// Reads what the configuration names now.
+    pub(crate) fn read_again(&self, config: &File) -> anyhow::Result<Renewed> {
+        let identity = match (&self.source, IdentitySource::of(config)?) {
+            // It was made for this run.
+            (IdentitySource::Nowhere, IdentitySource::Own { .. } | IdentitySource::Nowhere) => None,
+            (_, source) => Some(source.load()?),
+        };
+        let asking =
+            self.acceptor.prepare(client_authorities(config)?).context("cannot encrypt")?;
+        Ok(Renewed { identity, asking })
+    }
+
+    /// Shows and asks for something else from whoever comes from now on.
+    pub(crate) fn replace(&self, renewed: Renewed) {
+        self.acceptor.adopt(renewed.asking);
+        if let Some(identity) = renewed.identity {
+            self.acceptor.replace(identity);
+            tracing::info!("clients know this server by its key {} now", self.acceptor.pin());
         }
     }
 
@@ -96,7 +118,23 @@ impl IdentitySource {
     }
 }
 
-impl Place {
+impl IdentitySource {
+    fn of(config: &File) -> anyhow::Result<Self> {
+        let Tls { cert, key, .. } = &config.tls;
+        match (cert, key, config.state_dir()) {
+            (Some(certificates), Some(key), _) => {
+                Ok(Self::Files { certificates: certificates.clone(), key: key.clone() })
+            }
+            (None, None, Some(state_dir)) => Ok(Self::Own { state_dir }),
+            (None, None, None) => Ok(Self::Nowhere),
+            _ => bail!("a certificate and its key belong together: name both, or neither"),
+        }
+    }
+
+    fn will_make_a_key(&self) -> bool {
+        matches!(self, Self::Own { state_dir } if !Identity::is_kept_in(state_dir))
+    }
+
     fn load(&self) -> Result<Identity, IdentityError> {
         match self {
             Self::Files { certificates, key } => Identity::from_files(certificates, key),

@@ -1,11 +1,13 @@
 //! Where log lines go: a file of this run's own, and for servers standard error as well.
 
 use std::fmt;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use jiff::Zoned;
+use towline_proto::escape::EscapedPath;
 use tracing::level_filters::LevelFilter;
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::Layer;
@@ -18,7 +20,14 @@ use tracing_subscriber::util::SubscriberInitExt;
 use crate::output;
 
 /// Lines that wait for the disk at most; more are dropped rather than let a transfer wait.
-const BUFFERED_LINES_MAX: usize = 64 * 1_024;
+const BUFFERED_LINES_MAX: usize = 16 * 1_024;
+
+/// Bytes of a line at most; what is longer ends in an ellipsis. Names alone may take up eight times as much, and whoever
+/// asks for one chooses it.
+const LINE_BYTES_MAX: usize = 2 * 1_024;
+
+/// Who may read a log file besides its owner: its group. It says who fetched what.
+const MODE: u32 = 0o640;
 
 /// Log files that begin in the same second at most.
 const SAME_SECOND_MAX: u32 = 10_000;
@@ -35,7 +44,7 @@ pub(crate) struct LogOptions<'a> {
 
 /// Writes out what is buffered when it is dropped: keep it as long as anything logs.
 pub(crate) struct LogGuard {
-    _worker: Option<WorkerGuard>,
+    _workers: [Option<WorkerGuard>; 2],
 }
 
 /// Begins logging. A folder that cannot be written is said, and does not stop the program.
@@ -55,19 +64,20 @@ pub(crate) fn start(options: &LogOptions<'_>) -> LogGuard {
     };
     let file = file.map(|file| layer(file, detail));
     let console = if options.verbose > 0 { options.console.max(detail) } else { options.console };
-    let subscriber = tracing_subscriber::registry().with(file).with(layer(io::stderr, console));
+    // Whoever reads standard error may be slow as well.
+    let (stderr, stderr_worker) = in_background(output::Stderr);
+    let subscriber = tracing_subscriber::registry().with(file).with(layer(stderr, console));
     // Nobody has begun logging before; were it so, that logging goes on.
     let _ = subscriber.try_init();
-    LogGuard { _worker: worker }
+    LogGuard { _workers: [worker, Some(stderr_worker)] }
 }
 
-fn layer<S, W>(writer: W, least: LevelFilter) -> impl Layer<S>
+fn layer<S>(writer: NonBlocking, least: LevelFilter) -> impl Layer<S>
 where
     S: tracing::Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a>,
-    W: for<'a> tracing_subscriber::fmt::MakeWriter<'a> + Send + Sync + 'static,
 {
     tracing_subscriber::fmt::layer()
-        .with_writer(writer)
+        .with_writer(move || Shortening(writer.clone()))
         .with_timer(LocalTime)
         .with_target(false)
         .with_ansi(false)
@@ -76,8 +86,28 @@ where
         .with_filter(Targets::new().with_target("towline", least))
 }
 
-fn in_background(file: File) -> (NonBlocking, WorkerGuard) {
-    NonBlockingBuilder::default().buffered_lines_limit(BUFFERED_LINES_MAX).finish(file)
+fn in_background(writer: impl io::Write + Send + 'static) -> (NonBlocking, WorkerGuard) {
+    NonBlockingBuilder::default().buffered_lines_limit(BUFFERED_LINES_MAX).finish(writer)
+}
+
+/// Cuts lines short before they wait. Each comes whole.
+struct Shortening<W>(W);
+
+impl<W: io::Write> io::Write for Shortening<W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if line.len() <= LINE_BYTES_MAX {
+            self.0.write_all(line)?;
+        } else {
+            let begins_character = |place: &usize| line[*place] & 0xC0 != 0x80;
+            let end = (0..=LINE_BYTES_MAX).rev().find(begins_character).unwrap_or(LINE_BYTES_MAX);
+            self.0.write_all(&[&line[..end], "…\n".as_bytes()].concat())?;
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 /// `2026-03-29 14:05:06.789`, in local time.
@@ -91,7 +121,7 @@ impl FormatTime for LocalTime {
 
 /// Why there is no log file.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot log in {}: {source}", folder.display())]
+#[error("cannot log in {}: {source}", EscapedPath(folder))]
 struct LogError {
     folder: PathBuf,
     source: io::Error,
@@ -104,7 +134,8 @@ fn create(folder: &Path, word: &str) -> Result<File, LogError> {
     let stem = format!("{word}_{}", Zoned::now().strftime("%Y%m%d_%H%M%S"));
     for run in 1..=SAME_SECOND_MAX {
         let suffix = if run == 1 { String::new() } else { format!("_{run}") };
-        match File::create_new(folder.join(format!("{stem}{suffix}.log"))) {
+        let path = folder.join(format!("{stem}{suffix}.log"));
+        match OpenOptions::new().write(true).create_new(true).mode(MODE).open(path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             result => return result.map_err(failed),
         }
@@ -114,7 +145,29 @@ fn create(folder: &Path, word: &str) -> Result<File, LogError> {
 
 #[cfg(test)]
 mod tests {
-    use super::create;
+    use std::io::Write;
+
+    use super::{LINE_BYTES_MAX, Shortening, create};
+
+    #[test]
+    fn a_line_is_cut_short_between_two_characters_whatever_is_told() {
+        for before in ["", "a", "ab"] {
+            for (character, times) in [("写", 10), ("写", LINE_BYTES_MAX), ("a", LINE_BYTES_MAX)]
+            {
+                let line = format!("{before}{}\n", character.repeat(times));
+                let mut written = Vec::new();
+                Shortening(&mut written).write_all(line.as_bytes()).unwrap();
+                let written = String::from_utf8(written).unwrap();
+                if line.len() <= LINE_BYTES_MAX {
+                    assert_eq!(written, line);
+                    continue;
+                }
+                let kept = written.strip_suffix("…\n").unwrap();
+                assert!(line.starts_with(kept) && kept.len() <= LINE_BYTES_MAX);
+                assert!(kept.len() > LINE_BYTES_MAX - 4);
+            }
+        }
+    }
 
     #[test]
     fn logs_that_begin_in_one_second_get_names_of_their_own() {

@@ -1,13 +1,19 @@
 //! The `towline` command: reads its arguments, runs one subcommand, exits with one documented code.
 
+mod acquaintance;
 mod args;
 mod cmd;
+mod config;
 mod exit;
+mod filter;
 mod identity;
 mod logging;
+mod logins;
 mod options;
 mod output;
 mod progress;
+mod secrets;
+mod servers;
 mod signals;
 mod trust;
 mod url;
@@ -16,7 +22,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::args::Cli;
+use crate::cmd::Cli;
 
 fn main() -> ExitCode {
     match cmd::run(Cli::parse()) {

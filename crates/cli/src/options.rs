@@ -42,8 +42,16 @@ pub(crate) fn rate(text: &str) -> Result<u64, String> {
 
 /// A BLAKE3 hash: `blake3:` and 64 hexadecimal digits.
 pub(crate) fn blake3(text: &str) -> Result<blake3::Hash, String> {
-    let digits = text.strip_prefix("blake3:").ok_or("write it as blake3:HEX")?;
-    digits.parse().map_err(|error| format!("not 64 hexadecimal digits: {error}"))
+    let Some(digits) = text.strip_prefix("blake3:") else {
+        return Err(match text.parse::<blake3::Hash>() {
+            Ok(_) => format!("say which hash it is: blake3:{text}"),
+            Err(_) => "write it as blake3:HEX, as `towline hash` prints it".into(),
+        });
+    };
+    digits.parse().map_err(|_| {
+        let count = digits.chars().count();
+        format!("a BLAKE3 has 64 hexadecimal digits (0-9, a-f), and `{digits}` has {count}")
+    })
 }
 
 /// How a sender meets congestion: `auto`, `system`, or an algorithm by its name.

@@ -1,27 +1,28 @@
-//! How a client command is told which server is the right one, and what it says of that.
+//! How a client command is told which server is the right one.
 
-use std::fmt;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use anyhow::anyhow;
 use towline_client::connect::Address;
-use towline_client::trust::{
-    Demand, Distrusted, Kept, KnownServers, News, Origin, Trust, TrustError, Way,
-};
+use towline_client::trust::{Demand, KnownServers, Place, Trust, TrustError};
 use towline_net::tls::Pin;
 use towline_net::tls::client::authorities_in;
-use towline_proto::escape::Escaped;
+use towline_net::tls::identity::Identity;
 
-use crate::cmd::serve::default_state_dir;
+use crate::config::default_state_dir;
 use crate::exit::{Exit, Failure};
+use crate::logins::LoginArgs;
 
 /// The known servers' file, in the state folder.
 const KNOWN_SERVERS: &str = "known-servers";
 
 /// Shown in the help of commands that speak to servers.
 pub(crate) const TRUST: &str = "\
-Everything is encrypted, and the server must prove that it is the right one: by its key (--pin), or by
-the certificate of an authority (--ca, or one that this system trusts). Where nothing is given, what it
-proves the first time is remembered, and anything else is refused from then on; see `towline pins`.";
+Everything is encrypted, and the server must prove that it is the right one: by its key (--pin),
+or by the certificate of an authority (--ca, or one that this system trusts). Where nothing is
+given, what it proves the first time is remembered, and anything else is refused from then on; see
+`towline pins`.";
 
 /// Which server is the right one.
 #[derive(clap::Args, Clone, Debug)]
@@ -38,23 +39,95 @@ pub(crate) struct TrustArgs {
     plain: bool,
 }
 
+/// A certificate that says who this user is, for servers that ask for one.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct CertificateArgs {
+    /// Certificate that says who you are, for servers that ask for one (PEM)
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "TOWLINE_CLIENT_CERT",
+        requires = "client_key",
+        conflicts_with = "plain"
+    )]
+    client_cert: Option<PathBuf>,
+    /// Private key of that certificate (PEM); readable by you alone
+    #[arg(long, value_name = "FILE", env = "TOWLINE_CLIENT_KEY", requires = "client_cert")]
+    client_key: Option<PathBuf>,
+}
+
+impl CertificateArgs {
+    fn load(&self) -> anyhow::Result<Option<Identity>> {
+        let (Some(certificate), Some(key)) = (&self.client_cert, &self.client_key) else {
+            return Ok(None);
+        };
+        Ok(Some(Identity::from_files(certificate, key)?))
+    }
+}
+
+/// Which server is the right one, and who this user is there.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct ServerArgs {
+    #[command(flatten)]
+    trust: TrustArgs,
+    #[command(flatten)]
+    certificate: CertificateArgs,
+    #[command(flatten)]
+    login: LoginArgs,
+}
+
+impl ServerArgs {
+    /// What the server must prove, and what it is told then; `None` without encryption. Blocks.
+    pub(crate) fn establish(&self, address: &Address) -> Result<Option<Trust>, Failure> {
+        let shown = self.certificate.load()?;
+        let Some(trust) = self.trust.establish(address, shown.as_ref())? else { return Ok(None) };
+        Ok(Some(match self.login.find(address)? {
+            Some(login) => trust.with_login(login),
+            None => trust,
+        }))
+    }
+
+    /// Fails where these are several servers, and one token would be told to all of them.
+    pub(crate) fn check_token<'a>(
+        &self,
+        servers: impl Iterator<Item = &'a Address>,
+    ) -> Result<(), Failure> {
+        let Some(token) = self.login.one_token().filter(|_| !self.trust.plain) else {
+            return Ok(());
+        };
+        let servers: BTreeSet<_> = servers.map(|address| Place::of(address).to_string()).collect();
+        if servers.len() <= 1 {
+            return Ok(());
+        }
+        let servers = servers.into_iter().collect::<Vec<_>>().join(", ");
+        let told = anyhow!(
+            "the token of {token} is for one server, and would be told to {servers}: fetch from one at a time, or let `towline login` keep a login for each"
+        );
+        Err(Failure::new(Exit::Usage, told))
+    }
+}
+
 impl TrustArgs {
     /// What the server must prove; `None` without encryption. Blocks.
-    pub(crate) fn establish(&self, address: &Address) -> Result<Option<Trust>, Failure> {
+    pub(crate) fn establish(
+        &self,
+        address: &Address,
+        shown: Option<&Identity>,
+    ) -> Result<Option<Trust>, Failure> {
         let demand = match (self.pin, &self.ca) {
             _ if self.plain => return Ok(None),
             (Some(pin), _) => Demand::Pin(pin),
             (_, Some(path)) => Demand::AuthoritiesIn(path.clone()),
             (None, None) => Demand::AsBefore,
         };
-        let trust = Trust::establish(address, demand, known_servers());
+        let trust = Trust::establish(address, demand, known_servers(), shown);
         trust.map(Some).map_err(|error| {
             // What cannot be told is not trusted: whoever looks at the code of a refusal looks at this too.
             let exit = match error {
                 TrustError::Name(_) => Exit::Other,
                 _ => Exit::Refused,
             };
-            Failure::new(exit, anyhow::anyhow!("{error}"))
+            Failure::new(exit, anyhow!("{error}"))
         })
     }
 }
@@ -69,94 +142,4 @@ fn authorities(text: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(text);
     authorities_in(&path).map_err(|error| error.to_string())?;
     std::path::absolute(path).map_err(|error| error.to_string())
-}
-
-/// What a server is known by, in words.
-struct Described<'a>(&'a Way);
-
-impl fmt::Display for Described<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Way::Pin(pin) => write!(f, "the key {pin}"),
-            Way::SystemAuthorities => write!(f, "a certificate by an authority of this system"),
-            Way::AuthoritiesIn(path) => {
-                write!(f, "a certificate by an authority in {}", path.display())
-            }
-        }
-    }
-}
-
-/// News of a server, as a message.
-pub(crate) struct Announcement<'a>(pub(crate) &'a News);
-
-impl Announcement<'_> {
-    /// Whether a person must hear of it, who asked for nothing but errors.
-    pub(crate) fn is_grave(&self) -> bool {
-        let News { way, is_demanded, kept, .. } = self.0;
-        match kept {
-            Kept::New => !is_demanded && matches!(way, Way::Pin(_)),
-            Kept::InsteadOf(_) | Kept::Not(_) => true,
-        }
-    }
-}
-
-impl fmt::Display for Announcement<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let News { place, way, is_demanded, kept } = self.0;
-        let compare = match way {
-            Way::Pin(_) if !is_demanded => "; compare it with what the server printed",
-            _ => "",
-        };
-        let way = Described(way);
-        match kept {
-            Kept::New => {
-                write!(f, "{place} is new: from now on it must have {way}{compare}")
-            }
-            Kept::InsteadOf(before) => {
-                let before = Described(before);
-                write!(f, "from now on {place} must have {way}, and not {before} as before")
-            }
-            Kept::Not(error) => {
-                write!(f, "{place} has {way}{compare}. It cannot be remembered: {error}")
-            }
-        }
-    }
-}
-
-/// What a person should know, check and do about a server that is not trusted.
-pub(crate) struct Advice<'a>(pub(crate) &'a Distrusted);
-
-impl fmt::Display for Advice<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Distrusted { place, expected, origin, shown, reason } = self.0;
-        writeln!(f, "{place} is not the server that is trusted")?;
-        write!(f, "  expected: {}", Described(expected))?;
-        match origin {
-            Origin::Demanded => writeln!(f, " (asked for on the command line)")?,
-            Origin::Kept(path) => writeln!(f, " (remembered in {})", path.display())?,
-            Origin::ThisRun => writeln!(f, " (shown earlier in this run)")?,
-        }
-        match shown {
-            Some(pin) => write!(f, "  shown:    the key {pin}")?,
-            None => write!(f, "  shown:    something else")?,
-        }
-        match reason {
-            // Names in the certificate are part of it.
-            Some(reason) => writeln!(f, " ({})", Escaped(reason.as_bytes()))?,
-            None => writeln!(f)?,
-        }
-        writeln!(
-            f,
-            "Somebody may be listening in, or the server was set up anew. Ask whoever runs it"
-        )?;
-        writeln!(f, "which key it prints when it starts, by a way other than this network.")?;
-        match origin {
-            Origin::Kept(_) => write!(
-                f,
-                "If the key above is that one: towline pins forget {place}\n\
-                 and get again; or get with --pin and that key."
-            ),
-            _ => write!(f, "If the key above is that one, get with --pin and that key."),
-        }
-    }
 }

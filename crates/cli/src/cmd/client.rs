@@ -1,5 +1,6 @@
 //! `towline client FILENAME [HOST] [PORT]`: the classic client with the document's folders.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,17 +10,18 @@ use towline_client::classic::{self, Downloaded, Options};
 use towline_client::connect::{Address, Host};
 use towline_client::retry::Backoff;
 use towline_proto::classic::Request;
+use towline_proto::escape::EscapedPath;
 use towline_proto::name::RemoteName;
 use towline_store::staged::Durability;
 use tracing::level_filters::LevelFilter;
 
 use super::block_on;
-use super::serve::DEFAULT_PORT;
 use crate::args::OutputArgs;
 use crate::exit::{Exit, Failure};
 use crate::logging::{self, LogOptions};
 use crate::signals::Endings;
-use crate::{options, output, progress};
+use crate::url::DEFAULT_PORT;
+use crate::{options, output, progress, url};
 
 /// The classic client: fetches FILENAME into `./client_downloads`, replacing what is there once the new file
 /// is verified, and logs to ./logs.
@@ -30,7 +32,7 @@ pub(crate) struct Args {
     #[arg(value_parser = request)]
     filename: Request,
     /// The server's name or address
-    #[arg(default_value = "localhost")]
+    #[arg(default_value = "localhost", value_parser = host)]
     host: Host,
     /// The server's port
     #[arg(default_value_t = DEFAULT_PORT, value_parser = clap::value_parser!(u16).range(1..))]
@@ -64,8 +66,18 @@ pub(crate) struct Args {
 }
 
 fn request(text: &str) -> Result<Request, String> {
+    if text.contains("://") {
+        return Err("the file's name comes first, and then its server: FILENAME HOST PORT".into());
+    }
     let name = RemoteName::parse(text.as_bytes()).map_err(|error| error.to_string())?;
     Request::new(name).map_err(|error| error.to_string())
+}
+
+fn host(text: &str) -> Result<Host, String> {
+    text.parse().map_err(|error| match url::address(text) {
+        Ok(Address { host, port }) => format!("host and port stand apart: {host} {port}"),
+        Err(_) => format!("{error}"),
+    })
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
@@ -74,15 +86,20 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         console: LevelFilter::OFF,
         verbose: args.output.verbose,
     });
-    let result = block_on(fetch(&args.output, args.options()));
+    let result = block_on(fetch(args));
     match &result {
         Ok(downloaded) => report(downloaded, args),
-        Err(failure) => progress::tell_failure(failure, &args.output),
+        Err(failure) => progress::tell_failure(failure, &args.output, Some(&args.url())),
     }
     result.map(drop)
 }
 
 impl Args {
+    fn url(&self) -> String {
+        let address = Address { host: self.host.clone(), port: self.port };
+        url::classic(&address, self.filename.name())
+    }
+
     fn options(&self) -> Options {
         Options {
             address: Address { host: self.host.clone(), port: self.port },
@@ -102,9 +119,11 @@ impl Args {
 
 /// Fetches the file unless a signal comes first. Leaving the transfer removes what it had received, at once:
 /// a second signal would find nothing to hasten.
-async fn fetch(output: &OutputArgs, options: Options) -> Result<Downloaded, Failure> {
+async fn fetch(args: &Args) -> Result<Downloaded, Failure> {
+    let options = args.options();
     let mut endings = Endings::catch().context("cannot catch signals")?;
-    let watchers = progress::watchers(output, &options.request.name().to_string());
+    let watchers =
+        progress::watchers(&args.output, &options.request.name().to_string(), &args.url());
     tokio::select! {
         result = classic::download(&options, &watchers) => result.map_err(Failure::from),
         _ = endings.next() => {
@@ -118,16 +137,15 @@ async fn fetch(output: &OutputArgs, options: Options) -> Result<Downloaded, Fail
 fn report(downloaded: &Downloaded, args: &Args) {
     let Downloaded { path, size, attempts, elapsed } = downloaded;
     if args.output.json {
-        let path = path.to_string_lossy();
         let seconds = elapsed.as_secs_f64();
-        output::event(json!({
-            "event": "done", "path": path, "size": size, "attempts": attempts, "seconds": seconds
-        }));
+        let done = json!({"event": "done", "size": size, "attempts": attempts, "seconds": seconds});
+        let done = progress::with_path(done, path.as_os_str().as_bytes());
+        progress::print_json(&args.url(), done);
     } else if !args.output.quiet {
         let unsynced = if args.no_sync { "; not synced to the disk (--no-sync)" } else { "" };
         output::event(format_args!(
             "{}: {} in {} ({}), MD5 verified{unsynced}",
-            path.display(),
+            EscapedPath(path),
             output::size(*size),
             output::seconds(*elapsed),
             output::rate(*size, *elapsed),

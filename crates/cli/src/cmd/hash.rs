@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::mpsc::sync_channel;
@@ -12,12 +11,13 @@ use anyhow::anyhow;
 use indicatif::ProgressBar;
 use rustix::fs::{Mode, OFlags};
 use serde_json::json;
-use towline_proto::escape::Escaped;
+use towline_proto::escape::EscapedPath;
 use towline_store::hashing::{FileHashes, hash_file};
 use walkdir::WalkDir;
 
 use crate::exit::{Exit, Failure};
-use crate::{output, progress};
+use crate::output::{self, JsonLine};
+use crate::progress;
 
 /// Prints the BLAKE3 and MD5 of files; of folders, of every file in them.
 ///
@@ -154,7 +154,7 @@ fn hash(path: &Path, bar: &ProgressBar) -> Outcome {
 
 fn describe(path: &Path, hashes: &FileHashes, as_json: bool) -> String {
     let FileHashes { blake3, md5, bytes } = hashes;
-    let shown = Escaped(path.as_os_str().as_bytes());
+    let shown = EscapedPath(path);
     if !as_json {
         return format!("blake3:{blake3}  md5:{md5}  {shown}");
     }
@@ -166,7 +166,7 @@ fn describe(path: &Path, hashes: &FileHashes, as_json: bool) -> String {
         let shown = shown.to_string();
         json!({"escaped_path": shown, "size": bytes, "blake3": blake3, "md5": md5})
     };
-    object.to_string()
+    JsonLine(object).to_string()
 }
 
 /// The paths that could not be hashed.
@@ -181,7 +181,7 @@ impl Failures {
     fn note(&mut self, path: &Path, error: &io::Error) {
         self.count += 1;
         self.first.get_or_insert(error.kind());
-        output::error(format_args!("{}: {error}", Escaped(path.as_os_str().as_bytes())));
+        output::error(format_args!("{}: {error}", EscapedPath(path)));
     }
 
     fn into_result(self) -> Result<(), Failure> {

@@ -7,8 +7,9 @@ use towline_client::connect::Address;
 use towline_client::trust::{Place, Way};
 
 use crate::exit::{Exit, Failure};
+use crate::output::{self, JsonLine};
 use crate::trust::known_servers;
-use crate::{output, url};
+use crate::url;
 
 /// Shows or changes what is known of servers: the key or the authority that each must have.
 ///
@@ -54,7 +55,7 @@ fn list(args: &ListArgs) -> Result<(), Failure> {
     for (place, way) in &known {
         let place = place.to_string();
         let printed = if args.json {
-            output::line(match way {
+            output::line(JsonLine(match way {
                 Way::Pin(pin) => json!({"event": "known", "server": place, "pin": pin.to_string()}),
                 Way::SystemAuthorities => {
                     json!({"event": "known", "server": place, "ca": "system"})
@@ -62,7 +63,7 @@ fn list(args: &ListArgs) -> Result<(), Failure> {
                 Way::AuthoritiesIn(path) => {
                     json!({"event": "known", "server": place, "ca": path.to_string_lossy()})
                 }
-            })
+            }))
         } else {
             output::line(format_args!("{place:width$}  {way}"))
         };

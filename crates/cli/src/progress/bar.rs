@@ -10,9 +10,8 @@ use towline_client::monitor::{Event, Monitor};
 
 use super::line::{line, shortened};
 use super::state::Progress;
-use super::terminal;
+use super::{messages, terminal};
 use crate::output;
-use crate::trust::Announcement;
 
 /// How often the line is redrawn.
 const TICK: Duration = Duration::from_millis(200);
@@ -43,30 +42,17 @@ impl Bar {
         let style = style("{line}").with_key("line", shown.clone());
         let bar = ProgressBar::with_draw_target(None, terminal::draw_target()).with_style(style);
         bar.enable_steady_tick(TICK);
+        output::print_above(&bar);
         Self { bar, shown }
-    }
-
-    fn say(&self, text: impl fmt::Display) {
-        self.bar.suspend(|| output::message(text));
     }
 }
 
 impl Monitor for Bar {
     fn on_event(&self, event: &Event<'_>) {
         self.shown.lock().note(event, Instant::now());
-        match event {
-            Event::Trusted { news } => self.say(Announcement(news)),
-            Event::Damaged { bytes } => self
-                .say(format_args!("{} came damaged and are fetched again", output::size(*bytes))),
-            Event::Retrying { error, wait, discarded_bytes, .. } => {
-                self.say(super::lines::Retry {
-                    error,
-                    wait: *wait,
-                    discarded_bytes: *discarded_bytes,
-                });
-            }
-            Event::Published { .. } => self.bar.finish_and_clear(),
-            _ => {}
+        messages::print(event);
+        if let Event::Published { .. } = event {
+            self.bar.finish_and_clear();
         }
     }
 }
@@ -95,6 +81,8 @@ impl State {
             }
             Event::Connections { count: 0 } | Event::Retrying { .. } => {}
             Event::Started { .. }
+            | Event::Found { .. }
+            | Event::FoundAll
             | Event::Connections { .. }
             | Event::Received { .. }
             | Event::Kept { .. } => self.awaited = None,

@@ -6,9 +6,9 @@ use std::time::Instant;
 use towline_client::monitor::{Event, Monitor};
 use towline_client::trust::Kept;
 
-use super::lines::Retry;
+use super::messages::Retry;
 use super::state::Tenths;
-use crate::trust::Announcement;
+use crate::acquaintance::Announcement;
 
 /// Logs connections, every tenth of the way, errors, and the checksum.
 pub(super) struct Log {
@@ -47,6 +47,7 @@ impl Monitor for Log {
                 let retry = Retry { error, wait: *wait, discarded_bytes: *discarded_bytes };
                 tracing::warn!("{name}: attempt {attempt} failed: {retry}");
             }
+            Event::FileFailed { path, reason } => tracing::warn!("{name}: {path}: {reason}"),
             Event::Verified { md5 } => tracing::info!("{name}: checksum verified, MD5 {md5}"),
             Event::Published { path } => tracing::info!("{name}: saved as {path:?}"),
             _ => {}

@@ -2,8 +2,8 @@
 
 use towline_client::monitor::{Event, Monitor};
 
+use crate::acquaintance::Announcement;
 use crate::output;
-use crate::trust::Announcement;
 
 /// Prints what a person must hear.
 pub(super) struct Quiet;

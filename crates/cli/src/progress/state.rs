@@ -5,9 +5,15 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use towline_client::monitor::Event;
+use towline_proto::escape::Escaped;
 use towline_proto::milestones::Milestones;
+use towline_proto::name::RemoteName;
 
+use super::line::shortened;
 use crate::output;
+
+/// Columns for the name of a large file among a tree's facts.
+const LARGE_NAME_COLUMNS: usize = 24;
 
 /// The rate is that of so long a time before now.
 const WINDOW: Duration = Duration::from_secs(5);
@@ -24,13 +30,78 @@ pub(super) struct Progress {
     pub(super) size: u64,
     /// Arrived, or here from before.
     done_bytes: u64,
+    /// Whether the result has its final name: nothing else is all of it.
+    is_over: bool,
     pub(super) kept_bytes: u64,
     pub(super) repaired_bytes: u64,
     /// None where the protocol has but one.
     pub(super) connections: usize,
+    /// None where it is about one file.
+    pub(super) files: Option<Files>,
     arrived_bytes: u64,
     /// When how many bytes had arrived.
     samples: VecDeque<(Instant, u64)>,
+}
+
+/// How far the files of a tree are.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Files {
+    pub(super) found: u64,
+    pub(super) done: u64,
+    /// Whether no more will be found.
+    pub(super) is_all: bool,
+    /// In the order in which they began.
+    large: Vec<LargeFile>,
+}
+
+/// A file of a tree that comes by pieces.
+#[derive(Clone, Debug)]
+struct LargeFile {
+    path: RemoteName,
+    size: u64,
+    done_bytes: u64,
+}
+
+impl Files {
+    /// Takes note of an event.
+    fn note(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Found { files, .. } => self.found = self.found.saturating_add(*files),
+            Event::FoundAll => self.is_all = true,
+            Event::FilesArrived { files } => self.done += files,
+            Event::LargeFileBegan { path, size } => {
+                self.large.push(LargeFile { path: (*path).clone(), size: *size, done_bytes: 0 });
+            }
+            Event::LargeFileGrew { path, bytes } => {
+                if let Some(large) = self.large.iter_mut().find(|large| large.path == **path) {
+                    large.done_bytes += bytes;
+                }
+            }
+            Event::LargeFileEnded { path } => self.large.retain(|large| large.path != **path),
+            _ => {}
+        }
+    }
+
+    fn facts(&self) -> impl Iterator<Item = String> {
+        let more = if self.is_all { "" } else { " found so far" };
+        let files = format!("{} of {} files{more}", self.done, self.found);
+        let large = self.large.first().map(|LargeFile { path, size, done_bytes }| {
+            let name = Escaped(path.file_name()).to_string();
+            let others = match self.large.len() - 1 {
+                0 => String::new(),
+                count => format!(" and {count} more"),
+            };
+            let percent = percent(*done_bytes, *size);
+            format!("{} {percent} %{others}", shortened(&name, LARGE_NAME_COLUMNS))
+        });
+        [Some(files), large].into_iter().flatten()
+    }
+}
+
+/// Before the end it is never 100: what is here must still be verified, synced and named.
+fn percent(done: u64, size: u64) -> u64 {
+    let percent = (u128::from(done.min(size)) * 100).checked_div(u128::from(size)).unwrap_or(0);
+    u64::try_from(percent).unwrap_or(u64::MAX).min(99)
 }
 
 impl Progress {
@@ -43,20 +114,30 @@ impl Progress {
                 self.samples.push_back((now, 0));
             }
             Event::Connections { count } => self.connections = *count,
+            // A server may declare any sizes.
+            Event::Found { bytes, .. } => self.size = self.size.saturating_add(*bytes),
             Event::Received { bytes } => {
                 self.done_bytes += bytes;
                 self.arrived(*bytes, now);
             }
-            Event::Holes { bytes } => self.done_bytes += bytes,
+            Event::Holes { bytes } => self.done_bytes = self.done_bytes.saturating_add(*bytes),
             Event::Kept { bytes } => {
                 self.done_bytes += bytes;
                 self.kept_bytes += bytes;
             }
+            Event::Discarded { bytes } => {
+                self.done_bytes = self.done_bytes.saturating_sub(*bytes);
+            }
+            Event::Published { .. } => self.is_over = true,
             Event::Damaged { bytes } => {
                 self.done_bytes = self.done_bytes.saturating_sub(*bytes);
                 self.repaired_bytes += bytes;
             }
             _ => {}
+        }
+        let is_of_a_tree = matches!(event, Event::Found { .. } | Event::FoundAll);
+        if is_of_a_tree || self.files.is_some() {
+            self.files.get_or_insert_default().note(event);
         }
     }
 
@@ -78,8 +159,12 @@ impl Progress {
 
     /// How much of the whole that is.
     pub(super) fn percent(&self) -> u64 {
-        let done = u128::from(self.done_bytes()) * 100;
-        u64::try_from(done.checked_div(u128::from(self.size)).unwrap_or(100)).unwrap_or(100)
+        if self.is_whole() { 100 } else { percent(self.done_bytes(), self.size) }
+    }
+
+    /// Whether all is here under its final name. What of a tree has failed is not.
+    fn is_whole(&self) -> bool {
+        self.is_over && self.done_bytes >= self.size
     }
 
     /// How fast content has been coming lately; what was here from before says nothing about it.
@@ -95,6 +180,10 @@ impl Progress {
 
     /// How long the rest takes if it goes on so.
     pub(super) fn time_left(&self, now: Instant) -> Option<Duration> {
+        if self.files.as_ref().is_some_and(|files| !files.is_all) {
+            // Nobody knows yet how much there is.
+            return None;
+        }
         let left_ms = u128::from(self.size - self.done_bytes()) * 1_000;
         let milliseconds = left_ms.checked_div(u128::from(self.bytes_per_s(now)?))?;
         u64::try_from(milliseconds).ok().map(Duration::from_millis)
@@ -109,6 +198,7 @@ impl Progress {
         if let Some(time) = self.time_left(now) {
             facts.push(format!("{} left", output::short_time(time)));
         }
+        facts.splice(0..0, self.files.iter().flat_map(Files::facts));
         if self.connections > 0 {
             facts.push(format!("{} conn.", self.connections));
         }
@@ -139,7 +229,12 @@ impl Tenths {
         if let Event::Started { size, .. } = event {
             self.milestones = Milestones::new(*size);
         }
-        self.milestones.reached(self.progress.done_bytes())
+        if let Event::FoundAll = event {
+            self.milestones = Milestones::new(self.progress.size);
+        }
+        let done_bytes = self.progress.done_bytes();
+        let is_last = done_bytes == self.progress.size && !self.progress.is_whole();
+        self.milestones.reached(done_bytes.saturating_sub(u64::from(is_last)))
     }
 }
 
@@ -155,8 +250,9 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use towline_client::monitor::Event;
+    use towline_proto::name::RemoteName;
 
-    use super::Progress;
+    use super::{Progress, Tenths};
 
     const MIB: u64 = 1 << 20;
 
@@ -201,8 +297,32 @@ mod tests {
         progress.note(&Event::Damaged { bytes: MIB }, now);
         assert_eq!((progress.done_bytes(), progress.repaired_bytes), (8 * MIB, MIB));
         progress.note(&Event::Received { bytes: 3 * MIB }, now);
-        assert_eq!((progress.done_bytes(), progress.percent()), (10 * MIB, 100));
-        assert_eq!(started(0, now).percent(), 100);
+        assert_eq!((progress.done_bytes(), progress.percent()), (10 * MIB, 99));
+    }
+
+    #[test]
+    fn what_counts_for_nothing_is_taken_back_and_a_hundred_percent_is_the_end() {
+        let now = Instant::now();
+        let mut progress = started(10 * MIB, now);
+        progress.note(&Event::Received { bytes: 6 * MIB }, now);
+        progress.note(&Event::Holes { bytes: 6 * MIB }, now);
+        progress.note(&Event::Discarded { bytes: 4 * MIB }, now);
+        assert_eq!((progress.done_bytes(), progress.percent()), (8 * MIB, 80));
+        progress.note(&Event::Holes { bytes: 2 * MIB }, now);
+        assert_eq!((progress.done_bytes(), progress.percent()), (10 * MIB, 99));
+        progress.note(&Event::Published { path: "file".as_ref() }, now);
+        assert_eq!(progress.percent(), 100);
+        assert_eq!(started(0, now).percent(), 0);
+    }
+
+    #[test]
+    fn the_last_tenth_is_told_at_the_end() {
+        let now = Instant::now();
+        let mut tenths = Tenths::new();
+        assert_eq!(tenths.note(&Event::Started { size: 100, md5: None }, now), None);
+        assert_eq!(tenths.note(&Event::Received { bytes: 100 }, now), Some(90));
+        let published = Event::Published { path: "file".as_ref() };
+        assert_eq!(tenths.note(&published, now), Some(100));
     }
 
     #[test]
@@ -218,5 +338,31 @@ mod tests {
             progress.facts(now),
             ["430 of 1024 MiB", "330 MiB/s", "2 s left", "2 conn.", "100 MiB resumed"]
         );
+    }
+
+    #[test]
+    fn a_tree_is_told_in_files_and_bytes_with_no_time_left_before_all_is_known() {
+        let began = Instant::now();
+        let mut progress = Progress::default();
+        progress.note(&Event::Found { files: 3, bytes: 30 * MIB }, began);
+        let path = RemoteName::parse(b"folder/film").unwrap();
+        progress.note(&Event::LargeFileBegan { path: &path, size: 20 * MIB }, began);
+        progress.note(&Event::LargeFileGrew { path: &path, bytes: 5 * MIB }, began);
+        progress.note(&Event::Received { bytes: 5 * MIB }, began);
+        let now = began + Duration::from_secs(1);
+        progress.note(&Event::FilesArrived { files: 1 }, now);
+        progress.note(&Event::Received { bytes: 5 * MIB }, now);
+        let other = RemoteName::parse(b"folder/other").unwrap();
+        progress.note(&Event::LargeFileBegan { path: &other, size: 5 * MIB }, now);
+        progress.note(&Event::LargeFileGrew { path: &other, bytes: 5 * MIB }, now);
+        let facts = ["1 of 3 files found so far", "film 25 % and 1 more", "10 of 30 MiB"];
+        assert_eq!(progress.facts(now)[..3], facts);
+        assert_eq!(progress.time_left(now), None);
+        progress.note(&Event::FoundAll, now);
+        progress.note(&Event::LargeFileEnded { path: &path }, now);
+        assert_eq!(progress.facts(now)[1], "other 99 %");
+        progress.note(&Event::LargeFileEnded { path: &other }, now);
+        assert_eq!(progress.facts(now)[..2], ["1 of 3 files", "10 of 30 MiB"]);
+        assert!(progress.time_left(now).is_some());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use towline_testkit::process::{ServerProcess, Signal};
+use towline_testkit::process::Signal;
 
 use crate::support::{Site, finish, is_full, run, wait_log};
 
@@ -93,17 +93,12 @@ fn fifty_clients_at_once_on_mixed_sizes_are_all_verified() {
 fn a_client_started_before_its_server_waits_for_it() {
     let site = Site::new();
     site.serve_file("test.txt", 14);
-    // A port that was free a moment ago; the server takes it while the client already tries.
-    let port = site.server().addr().port();
-    let address = ([127, 0, 0, 1], port).into();
-    let client = site.client("test.txt", address).spawn().unwrap();
+    let address = site.reserve();
+    let mut client = site.client("test.txt", address);
+    let patient = ["--max-retries", "100000", "--max-backoff", "50ms"];
+    let client = client.args(patient).spawn().unwrap();
     wait_log(&site, "client", "attempt 2 failed");
-    let _server = ServerProcess::start(&mut site.towline([
-        "server",
-        &port.to_string(),
-        "--bind",
-        "127.0.0.1",
-    ]));
+    let _server = site.server_at(address);
     let ran = finish(client);
     assert_eq!(ran.code, Some(0), "{ran:?}");
     site.assert_fetched("test.txt");
@@ -112,7 +107,7 @@ fn a_client_started_before_its_server_waits_for_it() {
 #[test]
 fn retries_that_are_used_up_exit_5_and_say_what_was_tried() {
     let site = Site::new();
-    let address = site.server().addr();
+    let address = site.reserve();
     let ran = run(site.client("test.txt", address).args(["--max-retries", "2"]));
     assert_eq!(ran.code, Some(5), "{ran:?}");
     assert!(ran.stderr.contains("tried 3 times"), "{ran:?}");

@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-use crate::support::{Site, needs, run};
+use crate::support::{Site, begun_call, needs, run};
 
 /// The syncs and renames of a client that fetches `a/b/file` into folders that are all new.
 fn publishing_calls(flags: &[&str]) -> Option<Vec<String>> {
@@ -20,11 +20,8 @@ fn publishing_calls(flags: &[&str]) -> Option<Vec<String>> {
     assert_eq!(run(traced.stdout(Stdio::null()).stderr(Stdio::null())).code, Some(0));
     let root = site.root().canonicalize().unwrap();
     let trace = std::fs::read_to_string(site.path("trace")).unwrap();
-    let calls = trace.lines().filter(|line| line.contains("sync(") || line.contains("renameat("));
     // `PID fsync(7</root/client_downloads/a>) = 0` becomes `fsync client_downloads/a`.
-    let calls = calls.map(|line| {
-        let call = line.split_whitespace().nth(1).unwrap();
-        let (name, operand) = call.split_once('(').unwrap();
+    let calls = trace.lines().filter_map(begun_call).map(|(name, operand)| {
         let path = operand.split(['<', '>']).nth(1).unwrap();
         let path = path.strip_prefix(root.to_str().unwrap()).unwrap();
         format!("{name} {}", path.trim_start_matches('/'))

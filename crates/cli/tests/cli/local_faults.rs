@@ -1,7 +1,10 @@
 //! What goes wrong on this machine: disks, limits, folders, closed streams.
 
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::process::{Command, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
 use towline_testkit::process::ServerProcess;
 
 use crate::support::{Site, finish, needs, needs_root, run};
@@ -120,6 +123,31 @@ fn a_closed_output_does_not_stop_a_transfer() {
         site.assert_fetched("file");
         std::fs::remove_file(site.path("client_downloads/file")).unwrap();
     }
+}
+
+#[test]
+fn a_standard_error_that_nobody_reads_does_not_stop_the_server() {
+    // Each is told on two lines or more: together more than a pipe holds.
+    const REQUESTS: usize = 1_000;
+    let site = Site::new();
+    site.serve_file("file", 1 << 20);
+    let mut server = site.towline(["server", "0", "--bind", "127.0.0.1"]).spawn().unwrap();
+    let mut said = BufReader::new(server.stderr.take().unwrap()).lines();
+    let listening = said.find_map(|line| {
+        line.unwrap().split_once("listening on ").map(|(_, address)| address.parse().unwrap())
+    });
+    let address = listening.unwrap();
+    for _ in 0..REQUESTS {
+        let mut peer = TcpStream::connect(address).unwrap();
+        peer.write_all(b"\0\0\0\x02..").unwrap();
+        let mut reply = Vec::new();
+        peer.read_to_end(&mut reply).unwrap();
+        assert!(reply.starts_with(b"ERROR"), "{reply:?}");
+    }
+    assert_eq!(run(&mut site.client("file", address)).code, Some(0));
+    kill_process(Pid::from_child(&server), Signal::TERM).unwrap();
+    assert_eq!(server.wait().unwrap().code(), Some(0));
+    drop(said);
 }
 
 #[test]

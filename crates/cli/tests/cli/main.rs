@@ -3,6 +3,7 @@
 // A test's helpers fail its test, as the test itself does.
 #![allow(clippy::unwrap_used)]
 
+mod access;
 mod classic_commands;
 mod crash;
 mod demo;
@@ -12,6 +13,7 @@ mod interop;
 mod local_faults;
 mod native;
 mod network_faults;
+mod operation;
 mod protocol;
 mod shutdown;
 mod support;

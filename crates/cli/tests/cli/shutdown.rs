@@ -18,7 +18,7 @@ async fn stalled_transfer(site: &Site, server: &ServerProcess) -> (Child, ChaosP
         Plan::clean().with(Direction::ToClient, HALF, FaultKind::Stall)
     })
     .await;
-    let client = site.client(NAME, proxy.addr()).args(["--timeout", "60"]).spawn().unwrap();
+    let client = site.client(NAME, proxy.addr()).args(["--timeout", "600"]).spawn().unwrap();
     proxy.wait_forwarded(Direction::ToClient, HALF).await;
     (client, proxy)
 }

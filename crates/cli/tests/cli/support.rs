@@ -3,20 +3,24 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 
 use tempfile::TempDir;
 use towline_testkit::deadline::poll;
+use towline_testkit::port::ReservedPort;
 use towline_testkit::process::ServerProcess;
 use towline_testkit::tree::write_random_file;
 
 /// A working directory of its own, with `server_files` in it and a home that is nobody's.
 pub(crate) struct Site {
     folder: TempDir,
+    /// What its servers listen on, also between one and the next.
+    ports: Mutex<Vec<ReservedPort>>,
 }
 
 impl Site {
     pub(crate) fn new() -> Self {
-        let site = Self { folder: tempfile::tempdir().unwrap() };
+        let site = Self { folder: tempfile::tempdir().unwrap(), ports: Mutex::default() };
         std::fs::create_dir(site.path("server_files")).unwrap();
         site
     }
@@ -47,15 +51,31 @@ impl Site {
             .current_dir(self.root())
             .env("HOME", self.path("home"))
             .env("XDG_STATE_HOME", self.path("state"))
+            .env("XDG_CONFIG_HOME", self.path("config"))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         command
     }
 
-    /// A running `towline server` on a free port of loopback.
+    /// An address of loopback that is nobody else's as long as there is this site. Somebody listens there once a server
+    /// of this site is told to.
+    pub(crate) fn reserve(&self) -> SocketAddr {
+        let port = ReservedPort::new();
+        let address = port.addr();
+        self.ports.lock().unwrap().push(port);
+        address
+    }
+
+    /// A running `towline server` at an address of its own, where another can follow it.
     pub(crate) fn server(&self) -> ServerProcess {
-        ServerProcess::start(&mut self.towline(["server", "0", "--bind", "127.0.0.1"]))
+        self.server_at(self.reserve())
+    }
+
+    /// A running `towline server` at an address that this site has reserved.
+    pub(crate) fn server_at(&self, address: SocketAddr) -> ServerProcess {
+        let port = address.port().to_string();
+        ServerProcess::start(&mut self.towline(["server", &port, "--bind", "127.0.0.1"]))
     }
 
     /// `towline client NAME`, without waiting for the disk and with short waits between attempts.
@@ -107,6 +127,16 @@ pub(crate) struct Ran {
     pub(crate) stderr: String,
 }
 
+/// The same command, run by a user with this mask for new files.
+pub(crate) fn masked(umask: &str, command: &Command) -> Command {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("umask {umask} && exec \"$@\""), "sh"]);
+    shell.arg(command.get_program()).args(command.get_args());
+    shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    shell.current_dir(command.get_current_dir().unwrap()).stderr(Stdio::piped());
+    shell
+}
+
 /// Runs a command to its end.
 pub(crate) fn run(command: &mut Command) -> Ran {
     finish(command.spawn().unwrap())
@@ -133,6 +163,17 @@ pub(crate) fn wait_log(site: &Site, word: &str, part: &str) {
 /// Whether everything must be tested, whatever it takes: set by the full checks, which install it.
 pub(crate) fn is_full() -> bool {
     std::env::var_os("TOWLINE_FULL").is_some_and(|value| value == "1")
+}
+
+/// The system call that a line of `strace -f -o` begins, and what comes after its name.
+///
+/// None for what goes on or ends, for signals, and for `???`: a call of a thread that went with its process before
+/// strace had learned which it was.
+pub(crate) fn begun_call(line: &str) -> Option<(&str, &str)> {
+    let (_, call) = line.split_once(char::is_whitespace)?;
+    let (name, rest) = call.trim_start().split_once('(')?;
+    let is_name = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    is_name.then_some((name, rest))
 }
 
 /// Finds a program, or says why the test ends here; in the full checks its absence is a failure.

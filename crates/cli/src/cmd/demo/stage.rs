@@ -13,17 +13,19 @@ use tempfile::TempDir;
 use tokio::task::{JoinHandle, spawn_blocking};
 use towline_client::classic::{self, Downloaded, Options};
 use towline_client::connect::Address;
-use towline_client::native::{self, Busy, Connections};
+use towline_client::native::{self, Busy, Connections, Keep, Server};
 use towline_client::retry::Backoff;
+use towline_client::throttle::SharedThrottle;
 use towline_client::trust::{Demand, KnownServers, Trust};
 use towline_net::listen::listen;
 use towline_net::tls::Pin;
 use towline_net::tls::identity::Identity;
 use towline_net::tls::server::Acceptor;
 use towline_proto::classic::Request;
+use towline_proto::escape::EscapedPath;
 use towline_proto::name::RemoteName;
 use towline_server::config::Config;
-use towline_server::lifecycle::{Shutdown, StartError};
+use towline_server::{Shutdown, StartError};
 use towline_store::hashing::{FileHashes, hash_file};
 use towline_store::staged::{Durability, Existing};
 
@@ -65,13 +67,13 @@ impl Stage {
         let path = match file {
             Some(file) => file
                 .canonicalize()
-                .with_context(|| format!("cannot read {}", file.display()))
+                .with_context(|| format!("cannot read {}", EscapedPath(file)))
                 .map_err(|error| Failure::new(Exit::NotFound, error))?,
             None => make_up(folder.path().join("served"), size).await?,
         };
         let hashes = hash(path.clone()).await?;
         let (Some(root), Some(name)) = (path.parent(), path.file_name()) else {
-            return Err(Failure::new(Exit::NotFound, anyhow!("{} is no file", path.display())));
+            return Err(Failure::new(Exit::NotFound, anyhow!("{} is no file", EscapedPath(&path))));
         };
         let file_name = RemoteName::parse(name.as_bytes()).context("cannot serve that name")?;
 
@@ -121,24 +123,27 @@ impl Stage {
             Protection::None => None,
             Protection::Tls => {
                 // Nothing of a demo is remembered.
-                let trust =
-                    Trust::establish(&address, Demand::Pin(self.pin), KnownServers::new(None));
+                let trust = Trust::establish(
+                    &address,
+                    Demand::Pin(self.pin),
+                    KnownServers::new(None),
+                    None,
+                );
                 Some(trust.context("cannot encrypt")?)
             }
         };
         let options = native::Options {
-            address,
-            encryption,
+            server: Server::new(address, encryption, Duration::from_secs(10)),
             name: self.file_name.clone(),
-            folder: self.folder.path().join("fetched"),
+            folder: self.folder.path().join("fetched").into(),
             target: RemoteName::parse(self.file_name.file_name()).context("a name has a name")?,
             busy: Busy::Fail,
             existing: Existing::Refuse,
             connections: Connections::Exactly(1),
-            silence_max: Duration::from_secs(10),
             backoff: Backoff { initial: Duration::from_millis(500), ..Backoff::default() },
             durability: Durability::Unsynced,
-            rate_bytes_per_s: None,
+            limit: SharedThrottle::new(None),
+            keep: Keep::Nothing,
             expected: Some(self.hashes.blake3),
         };
         let bar = Bar::new(&self.file_name.to_string());
@@ -195,7 +200,7 @@ async fn hash(path: PathBuf) -> Result<FileHashes, Failure> {
     let hashing = spawn_blocking(move || {
         File::open(&path)
             .and_then(|file| hash_file(&file, |_| ()))
-            .with_context(|| format!("cannot read {}", path.display()))
+            .with_context(|| format!("cannot read {}", EscapedPath(&path)))
     });
     let hashes = hashing.await.context("hashing died")?;
     hashes.map_err(|error| Failure::new(Exit::LocalDisk, error))

@@ -143,9 +143,8 @@ async fn a_hash_that_is_wrong_exits_6_and_nothing_is_published() {
 
 #[tokio::test]
 async fn a_server_that_is_not_there_exits_5_when_the_retries_are_used_up() {
-    let mut ground = Ground::with_file(SIZE);
-    ground.server.kill();
-    let mut command = ground.get("got");
+    let ground = Ground::with_file(SIZE);
+    let mut command = ground.get_from(ground.reserve(), "got");
     command.args(["--retries", "1"]);
     let got = got(command).await;
     got.assert_failed(5);

@@ -1,41 +1,60 @@
 //! The source changes while it is fetched: the result is one version, and equal pieces are kept.
 
 use std::fs::{File, FileTimes, Metadata, OpenOptions};
+use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Child;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use towline_testkit::chaos::{ChaosProxy, Direction, FaultKind, Plan};
-use towline_testkit::deadline::poll;
+use towline_testkit::chaos::{ChaosProxy, Direction, FaultKind, Gate, Plan};
 
-use super::support::{Done, Got, Ground, MIB, got, got_of};
+use super::support::{Done, FRAMING_BYTES_MAX, Got, Ground, MIB, ended_before, got, got_of};
 
 const SIZE: u64 = 12 * MIB + 5;
 
 /// Pieces that have come before the change, at least.
 const BEFORE: u64 = 6;
 
-/// A transfer whose first connection stands still in the middle until the client gives it up; the others are
-/// sound.
-async fn held(ground: &Ground) -> (Child, ChaosProxy) {
-    let place = BEFORE * (MIB + 200) + MIB / 2;
-    let proxy = ChaosProxy::start(ground.server.addr(), move |connection| match connection {
-        0 => Plan::clean().with(Direction::ToClient, place, FaultKind::Stall),
-        _ => Plan::clean(),
-    })
-    .await;
+/// Where a connection is that has brought so many pieces and half of another.
+fn in_the_midst(pieces: u64) -> u64 {
+    pieces * (MIB + FRAMING_BYTES_MAX) + MIB / 2
+}
+
+/// A transfer whose first connection stands still in the middle until the gate is opened, and then is lost; the others
+/// are sound.
+async fn held(ground: &Ground, gate: &Gate) -> (Child, ChaosProxy) {
+    let (place, gate) = (in_the_midst(BEFORE), gate.clone());
+    let proxy =
+        ChaosProxy::start(ground.server.addr(), move |connection| match connection {
+            0 => Plan::clean()
+                .with(Direction::ToClient, place, FaultKind::Hold(gate.clone()))
+                .with(Direction::ToClient, place, FaultKind::Cut),
+            _ => Plan::clean(),
+        })
+        .await;
     let mut command = ground.get_from(proxy.addr(), "got");
-    let client = command.args(["-j1", "--timeout", "2s"]).spawn().unwrap();
-    proxy.wait_forwarded(Direction::ToClient, place).await;
+    let client = command.args(["-j1", "--timeout", "600"]).spawn().unwrap();
     ground.wait_journaled("got", BEFORE);
     (client, proxy)
 }
 
+/// A way to the server on which each connection stands still after so many pieces, until the gate is opened.
+async fn gated(ground: &Ground, pieces: u64, gate: &Gate) -> ChaosProxy {
+    let (place, gate) = (in_the_midst(pieces), gate.clone());
+    ChaosProxy::start(ground.server.addr(), move |_| {
+        Plan::clean().with(Direction::ToClient, place, FaultKind::Hold(gate.clone()))
+    })
+    .await
+}
+
 /// Changes the source in the middle of a transfer.
 async fn changed(change: impl FnOnce(&Path)) -> (Ground, Got) {
-    let ground = Ground::with_file(SIZE);
-    let (client, _proxy) = held(&ground).await;
+    let (ground, gate) = (Ground::with_file(SIZE), Gate::new());
+    let (client, _proxy) = held(&ground, &gate).await;
     change(&ground.served());
+    gate.open();
     let got = got_of(client).await;
     (ground, got)
 }
@@ -83,11 +102,13 @@ fn put_times_back(path: &Path, before: &Metadata) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rewrite_in_place_under_several_connections_is_noticed_and_equal_pieces_are_kept() {
-    for (connections, before) in [(2, 2), (4, 5), (8, 3)] {
-        let ground = Ground::with_file(SIZE);
-        let proxy = ground.throttled(32 * MIB / connections).await;
+    // Each connection brings so many pieces and half of another before the change: never all of them.
+    for (connections, of_each, before) in [(2, 1, 2), (4, 2, 5), (8, 1, 3)] {
+        let (ground, gate) = (Ground::with_file(SIZE), Gate::new());
+        let proxy = gated(&ground, of_each, &gate).await;
         let mut command = ground.get_from(proxy.addr(), "got");
-        let client = command.arg(format!("-j{connections}")).spawn().unwrap();
+        command.args([&format!("-j{connections}"), "--timeout", "600"]);
+        let client = command.spawn().unwrap();
         ground.wait_journaled("got", before);
         let come: Vec<u32> =
             ground.journal("got").unwrap().pieces.iter().map(|(index, _)| index).collect();
@@ -98,6 +119,7 @@ async fn a_rewrite_in_place_under_several_connections_is_noticed_and_equal_piece
             open(&ground.served()).write_all_at(b"x", place).unwrap();
         }
         put_times_back(&ground.served(), &metadata);
+        gate.open();
         let done = got_of(client).await.done();
         ground.assert_got("got", &done);
         let length = |piece: &u32| (SIZE - u64::from(*piece) * MIB).min(MIB);
@@ -155,6 +177,30 @@ async fn a_deleted_source_exits_3_and_the_part_stays_for_its_return() {
     assert!(done.kept_bytes >= BEFORE * MIB, "{done:?}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_keeps_growing_is_no_failure_of_the_network_and_what_came_is_kept() {
+    let ground = Ground::with_file(SIZE);
+    ground.leave_part("got", BEFORE).await;
+    let (served, written) = (ground.served(), Arc::new(AtomicBool::new(true)));
+    let goes_on = Arc::clone(&written);
+    let writer = std::thread::spawn(move || {
+        let mut file = OpenOptions::new().append(true).open(served).unwrap();
+        while goes_on.load(Ordering::Relaxed) {
+            file.write_all(b".").unwrap();
+        }
+    });
+    let growing = got(ground.get("got")).await;
+    written.store(false, Ordering::Relaxed);
+    writer.join().unwrap();
+    growing.assert_failed(1);
+    assert!(growing.stderr.contains("file was not fetched"), "{growing:?}");
+    assert!(growing.stderr.contains("it keeps changing on the server"), "{growing:?}");
+    assert!(!growing.stderr.contains("trying again"), "{growing:?}");
+    let done = got(ground.get("got")).await.done();
+    ground.assert_got("got", &done);
+    assert!(done.kept_bytes >= BEFORE * MIB, "{done:?}");
+}
+
 /// Puts a whole file of one letter in the source's place.
 fn replace_by(ground: &Ground, letter: u8) {
     let new = ground.path("server_files/new");
@@ -182,17 +228,22 @@ async fn a_source_rewritten_in_place_again_and_again_never_gives_a_mixture() {
 
 /// Changes the whole source several times while it is fetched.
 async fn never_gives_a_mixture(change: fn(&Ground, u8)) {
-    let ground = Ground::with_file(SIZE);
-    let mut command = ground.get("got");
-    let client = command.args(["-j4", "--limit-rate", "16M"]).spawn().unwrap();
+    let (ground, gate) = (Ground::with_file(SIZE), Gate::new());
+    let proxy = gated(&ground, 1, &gate).await;
+    let mut command = ground.get_from(proxy.addr(), "got");
+    command.args(["-j4", "--limit-rate", "16M", "--timeout", "600"]);
+    let mut client = command.spawn().unwrap();
     let version = || ground.journal("got").map(|journal| journal.version);
     for letter in b'a'..=b'f' {
-        ground.wait_journaled("got", 1);
+        if ended_before(&mut client, || ground.journaled("got") > 0) {
+            break;
+        }
         let before = version();
         change(&ground, letter);
+        // All were held until the first change; what each next one meets is the machine's affair.
+        gate.open();
         // Gone at its end, begun anew when the change is noticed.
-        poll("a change that is noticed", || (version() != before).then_some(()));
-        if ground.path("got/file").exists() {
+        if ended_before(&mut client, || version() != before) {
             break;
         }
     }

@@ -2,7 +2,7 @@
 
 use towline_testkit::chaos::{ChaosProxy, Direction, FaultKind, Plan};
 
-use super::support::{Ground, MIB, Wire, got};
+use super::support::{Ground, MIB, Wire, got, got_of};
 
 const SIZE: u64 = 12 * MIB + 5;
 
@@ -22,7 +22,7 @@ async fn completes_over(wire: Wire, plan: Plan) {
     })
     .await;
     let mut command = ground.get_from(proxy.addr(), "got");
-    command.args(["-j4", "--timeout", "60"]);
+    command.args(["-j4", "--timeout", "600"]);
     let done = got(command).await.done();
     ground.assert_got("got", &done);
 }
@@ -48,4 +48,19 @@ async fn connections_that_are_always_cut_do_not_hold_up_the_sound_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_that_are_never_let_in_do_not_hold_up_the_sound_one() {
     completes(Plan::clean().with(Direction::ToServer, 0, FaultKind::Cut)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_are_lost_together_are_told_in_one_line() {
+    let mut ground = Ground::with_file(4 * SIZE);
+    let proxy = ground.throttled(MIB).await;
+    let mut command = ground.get_from(proxy.addr(), "got");
+    let client = command.args(["-j8", "--retries", "1"]).spawn().unwrap();
+    ground.wait_journaled("got", 8);
+    ground.server.kill();
+    let got = got_of(client).await;
+    got.assert_failed(5);
+    let retrying = got.events.iter().filter(|event| event["event"] == "retrying");
+    let attempts: Vec<_> = retrying.map(|event| event["attempt"].as_u64().unwrap()).collect();
+    assert_eq!(attempts, [1], "{got:?}");
 }

@@ -3,8 +3,10 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
+use towline_testkit::chaos::{ChaosProxy, Direction, FaultKind, Gate, Plan};
+
 use super::mounted::{Mounted, has_own_mounts};
-use super::support::{Got, Ground, MIB, got, got_of};
+use super::support::{FRAMING_BYTES_MAX, Got, Ground, MIB, got, got_of};
 use crate::support::{is_full, needs};
 
 const SIZE: u64 = 12 * MIB + 5;
@@ -25,13 +27,20 @@ async fn a_disk_that_fills_up_in_the_middle_is_told_and_the_transfer_goes_on_whe
     }
     let ground = Ground::with_file(SIZE);
     let Some(_disk) = Mounted::in_memory(&ground.path("got"), SIZE + 2 * MIB) else { return };
-    for connections in ["-j1", "-j4"] {
-        let proxy = ground.throttled(2 * MIB).await;
+    // Each connection brings so many pieces and half of another before the disk is full.
+    for (connections, of_each) in [("-j1", 3), ("-j4", 1)] {
+        let gate = Gate::new();
+        let (place, shut) = (of_each * (MIB + FRAMING_BYTES_MAX) + MIB / 2, gate.clone());
+        let proxy = ChaosProxy::start(ground.server.addr(), move |_| {
+            Plan::clean().with(Direction::ToClient, place, FaultKind::Hold(shut.clone()))
+        })
+        .await;
         let mut command = ground.get_from(proxy.addr(), "got");
-        let client = command.arg(connections).spawn().unwrap();
+        let client = command.args([connections, "--timeout", "600"]).spawn().unwrap();
         ground.wait_journaled("got", 3);
         let ballast = ground.path("got/ballast");
         fill(&ballast);
+        gate.open();
         let failed = got_of(client).await;
         failed.assert_failed(7);
         let said = failed.stderr.contains("cannot write got/file: No space left on device")
@@ -111,8 +120,8 @@ async fn a_piece_that_cannot_be_written_ends_the_run_and_those_before_it_are_kep
     failed.assert_failed(7);
     assert!(failed.stderr.contains("cannot write got/file"), "{failed:?}");
     assert_eq!(std::fs::read(ground.path("got/file")).unwrap(), OLD);
-    let noted = ground.journaled("got");
+    let noted_bytes = ground.journaled_bytes("got", SIZE);
     let done = got(ground.get_durably(ground.server.addr(), "got")).await.done();
     ground.assert_got("got", &done);
-    assert_eq!(done.kept_bytes, noted * MIB, "{done:?}");
+    assert_eq!(done.kept_bytes, noted_bytes, "{done:?}");
 }

@@ -41,13 +41,14 @@ async fn heals(ground: Arc<Ground>, case: String, faulty: usize, plan: Plan) {
     })
     .await;
     let mut command = ground.get_from(proxy.addr(), &case);
-    command.args(["-j2", "--timeout", "1s"]);
+    command.args(["-j2", "--timeout", "2s"]);
     let got = got(command).await;
     assert_eq!(got.code, Some(0), "{told}: {got:?}");
     let done = got.done();
     ground.assert_got(&case, &done);
-    // What was verified on a lost connection did not come again.
-    assert!(done.received_bytes <= SIZE + 5 * MIB, "{told}: {done:?}");
+    // What was verified on a lost connection did not come again. A busy machine may cost more than the faulty ones.
+    let at_hand_bytes = (4 + done.lost_connections.max(1)) * MIB;
+    assert!(done.received_bytes <= SIZE + at_hand_bytes, "{told}: {done:?}");
 }
 
 async fn heals_everywhere(kind: FaultKind) {
@@ -101,9 +102,9 @@ async fn forty_drawn_networks_are_healed() {
 async fn a_cut_while_the_target_is_compared_is_healed() {
     let ground = Ground::with_file(SIZE);
     got(ground.get("got")).await.done();
-    // Another server does not know the hashes yet, and is asked for them.
-    std::fs::write(ground.served(), std::fs::read(ground.served()).unwrap()).unwrap();
     for (direction, place) in [(Direction::ToServer, 40), (Direction::ToClient, 160)] {
+        // The server does not know the hashes of another version yet, and is asked for them.
+        std::fs::write(ground.served(), std::fs::read(ground.served()).unwrap()).unwrap();
         let proxy = ChaosProxy::start(ground.server.addr(), move |connection| match connection {
             0 => Plan::clean().with(direction, place, FaultKind::Cut),
             _ => Plan::clean(),

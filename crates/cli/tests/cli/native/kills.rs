@@ -5,6 +5,7 @@ use std::path::Path;
 
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
+use towline_proto::escape::EscapedPath;
 use towline_testkit::chaos::Direction;
 use towline_testkit::random::Random;
 
@@ -87,7 +88,12 @@ impl Drawn {
         let content = std::fs::read(&path).ok();
         let before = self.is_over_an_old_file.then(|| OLD.to_vec());
         let is_good = content == before || content == Some(read(&ground.served()));
-        assert!(is_good, "{} holds {:?} bytes", path.display(), content.map(|bytes| bytes.len()));
+        assert!(
+            is_good,
+            "{} holds {:?} bytes",
+            EscapedPath(&path),
+            content.map(|bytes| bytes.len())
+        );
     }
 }
 

@@ -60,6 +60,25 @@ impl Mounted {
         Self::mount(folder, &["-o", "loop", image.to_str().unwrap()])
     }
 
+    /// A file system of 64 MiB that takes upper and lower case for the same and cannot hold all names, or says why
+    /// the test ends here.
+    pub(super) fn without_case(image: &Path, folder: &Path) -> Option<Self> {
+        if !needs_root() || !needs("mkfs.ntfs") || !needs("lowntfs-3g") {
+            return None;
+        }
+        let has_devices =
+            ["/dev/fuse", "/dev/loop-control"].iter().all(|path| Path::new(path).exists());
+        if !has_devices {
+            skip("there is no FUSE, or there are no loop devices");
+            return None;
+        }
+        std::fs::File::create(image).unwrap().set_len(64 << 20).unwrap();
+        let made = Command::new("mkfs.ntfs").args(["-F", "-q", "-Q"]).arg(image).output().unwrap();
+        assert!(made.status.success(), "{made:?}");
+        let options = "loop,ignore_case,windows_names";
+        Self::mount(folder, &["-t", "lowntfs-3g", "-o", options, image.to_str().unwrap()])
+    }
+
     /// Mounts, or says why the test ends here.
     fn mount(folder: &Path, args: &[&str]) -> Option<Self> {
         if !needs_root() || !needs("mount") {

@@ -188,7 +188,7 @@ impl Place {
 }
 
 /// Tells files apart that had a name one after the other.
-fn file_id(path: &Path) -> Option<u64> {
+pub(super) fn file_id(path: &Path) -> Option<u64> {
     std::fs::metadata(path).ok().map(|metadata| metadata.ino())
 }
 

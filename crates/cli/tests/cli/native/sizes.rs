@@ -1,5 +1,7 @@
 //! Files of every size around the pieces' ends.
 
+use std::time::Instant;
+
 use super::support::{Done, Ground, MIB, Wire, got, side_by_side};
 
 const SIZES: [u64; 7] = [0, 1, MIB - 1, MIB, MIB + 1, 2 * MIB, 9 * MIB + 77];
@@ -43,10 +45,14 @@ async fn a_sound_network_brings_no_more_than_a_piece_per_four_connections_twice(
         let ground = Ground::with_file(SIZE);
         let mut command = ground.get("got");
         command.args(["-j", &connections.to_string()]);
+        let began = Instant::now();
         let done = got(command).await.done();
+        let seconds = began.elapsed().as_secs();
         ground.assert_got("got", &done);
         let twice = done.received_bytes - SIZE;
-        // None where all get on; on a busy machine some stand still for a second, and are not waited for.
-        assert!(twice <= connections * MIB / 4, "-j {connections}: {twice} bytes came twice");
+        // None where all get on. On a busy machine some stand still, and who stands still for a second is not waited
+        // for: in each that went by, every other connection may have taken over a piece.
+        let allowed = connections * MIB / 4 + seconds * (connections - 1) * MIB;
+        assert!(twice <= allowed, "-j {connections}: {twice} bytes came twice in {seconds} s");
     }
 }

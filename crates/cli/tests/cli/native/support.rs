@@ -1,10 +1,14 @@
 //! A served folder to get from, what came of it, and transfers that stand still in the middle.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
+use std::io::Write;
 use std::net::SocketAddr;
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 
 use serde_json::Value;
 use tokio::task::{JoinSet, spawn_blocking};
@@ -148,6 +152,13 @@ impl Ground {
         journal::decode(File::open(self.journal_path(folder)).ok()?).unwrap()
     }
 
+    /// The bytes of the pieces that the journal has of a file of `size`.
+    pub(super) fn journaled_bytes(&self, folder: &str, size: u64) -> u64 {
+        let journal = self.journal(folder);
+        let pieces = journal.iter().flat_map(|journal| journal.pieces.iter());
+        pieces.map(|(index, _)| (size - u64::from(index) * MIB).min(MIB)).sum()
+    }
+
     /// How many pieces the journal has.
     pub(super) fn journaled(&self, folder: &str) -> u64 {
         self.journal(folder).map_or(0, |journal| journal.pieces.count() as u64)
@@ -167,7 +178,7 @@ impl Ground {
         })
         .await;
         let mut command = self.get_from(proxy.addr(), folder);
-        let client = command.args(["-j1", "--timeout", "60"]).spawn().unwrap();
+        let client = command.args(["-j1", "--timeout", "600"]).spawn().unwrap();
         proxy.wait_forwarded(Direction::ToClient, place).await;
         self.wait_journaled(folder, pieces);
         Stalled { client, _proxy: proxy }
@@ -178,6 +189,35 @@ impl Ground {
         let mut stalled = self.stall(folder, pieces).await;
         stalled.client.kill().unwrap();
         stalled.client.wait().unwrap();
+    }
+}
+
+/// A file that another thread appends to, as to a log, until this is dropped.
+pub(super) struct Growing {
+    is_over: Arc<AtomicBool>,
+    writer: Option<JoinHandle<()>>,
+}
+
+impl Growing {
+    pub(super) fn start(path: PathBuf) -> Self {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&is_over);
+        let mut log = OpenOptions::new().append(true).open(path).unwrap();
+        let writer = std::thread::spawn(move || {
+            while !seen.load(Ordering::Relaxed) {
+                log.write_all(b".").unwrap();
+            }
+        });
+        Self { is_over, writer: Some(writer) }
+    }
+}
+
+impl Drop for Growing {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        if let Some(writer) = self.writer.take() {
+            writer.join().unwrap();
+        }
     }
 }
 
@@ -274,4 +314,11 @@ where
         running.spawn(case);
     }
     running.join_all().await;
+}
+
+/// The most memory that a process has had, in bytes; `None` once it has ended.
+pub(super) fn most_memory(process: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() * 1_024)
 }

@@ -1,8 +1,8 @@
 //! What may be said on the command line of whom to trust.
 
-use super::authority::Authority;
 use super::{Field, connections};
 use crate::support::run;
+use towline_testkit::authority::Authority;
 
 #[test]
 fn contradictions_and_what_cannot_be_used_exit_2_before_anything_begins() {

@@ -4,9 +4,9 @@ use std::process::Command;
 
 use towline_testkit::process::ServerProcess;
 
-use super::authority::{Authority, Issued};
 use super::{Field, pin};
 use crate::support::run;
+use towline_testkit::authority::{Authority, Issued};
 
 fn serve(field: &Field, issued: &Issued) -> ServerProcess {
     let Issued { certificate, key } = issued;

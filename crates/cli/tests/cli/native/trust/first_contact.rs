@@ -2,7 +2,9 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use towline_testkit::chaos::{ChaosProxy, Direction, FaultKind, Plan};
+use tokio::task::spawn_blocking;
+use towline_proto::escape::EscapedPath;
+use towline_testkit::chaos::{ChaosProxy, Direction, FaultKind, Gate, Plan};
 use towline_testkit::deadline::poll;
 
 use super::{Field, connections, pin};
@@ -37,11 +39,12 @@ fn another_key_is_refused_at_once_with_what_to_check_until_the_old_one_is_forgot
     let server = field.serve_instead(server, &["--state-dir", "other"]);
     let new = pin(&server);
     let said = field.is_refused(address, &[]);
-    let kept_in = field.known_path().display().to_string();
+    let kept_in = EscapedPath(&field.known_path()).to_string();
     let command = format!("towline pins forget {address}");
     for part in [&old, &new, &kept_in, &command, "listening in", "set up anew", "--pin"] {
         assert!(said.contains(part), "{part}: {said}");
     }
+    server.wait_line(": connected");
     assert_eq!(connections(&server), 1, "it is not tried again");
 
     let forgotten = field.pins(&["forget", &address.to_string()]);
@@ -85,7 +88,7 @@ async fn a_first_transfer_that_is_killed_in_the_middle_has_remembered_the_server
         Plan::clean().with(Direction::ToClient, 50_000, FaultKind::Stall)
     })
     .await;
-    let mut client = field.get(proxy.addr(), "got", &["--timeout", "60"]).spawn().unwrap();
+    let mut client = field.get(proxy.addr(), "got", &["--timeout", "600"]).spawn().unwrap();
     let line = format!("{} pin {}\n", proxy.addr(), pin(&server));
     poll("the server among the known ones", || (field.known() == line).then_some(()));
     client.kill().unwrap();
@@ -93,17 +96,24 @@ async fn a_first_transfer_that_is_killed_in_the_middle_has_remembered_the_server
     assert!(!field.has_got("got"));
 }
 
-#[test]
-fn a_server_that_comes_back_with_another_key_gets_no_further_request() {
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_comes_back_with_another_key_gets_no_further_request() {
     let field = Field::new();
     field.serve_file("file", 8 << 20);
     let server = field.serve(&[]);
-    let (address, old) = (server.addr(), pin(&server));
-    let mut client = field.get(address, "got", &["-j1", "--limit-rate", "1M"]);
-    let client = client.spawn().unwrap();
-    poll("the first session", || (!field.known().is_empty()).then_some(()));
+    let (gate, old) = (Gate::new(), pin(&server));
+    // The transfer stands still until the other server is there.
+    let shut = gate.clone();
+    let proxy = ChaosProxy::start(server.addr(), move |_| {
+        Plan::clean().with(Direction::ToClient, 1 << 20, FaultKind::Hold(shut.clone()))
+    })
+    .await;
+    let address = proxy.addr();
+    let client = field.get(address, "got", &["-j1", "--timeout", "600"]).spawn().unwrap();
+    proxy.wait_forwarded(Direction::ToClient, 1 << 20).await;
     let server = field.serve_instead(server, &["--state-dir", "other"]);
-    let ran = finish(client);
+    gate.open();
+    let ran = spawn_blocking(|| finish(client)).await.unwrap();
     assert_eq!(ran.code, Some(4), "{ran:?}");
     assert!(ran.stderr.contains(&old) && ran.stderr.contains(&pin(&server)), "{ran:?}");
     assert!(!field.has_got("got"));
@@ -119,6 +129,20 @@ fn a_server_that_lacks_the_file_is_remembered_all_the_same() {
     assert_eq!(ran.code, Some(3), "{ran:?}");
     assert!(ran.stderr.contains("is new"), "{ran:?}");
     assert_eq!(field.known(), format!("{} pin {}\n", server.addr(), pin(&server)));
+}
+
+#[test]
+fn a_run_that_fetches_much_from_a_server_meets_it_once() {
+    let field = Field::new();
+    field.serve_file("other", 10);
+    let server = field.serve(&[]);
+    let address = server.addr();
+    // Where nothing can be remembered, whoever meets a server anew says so.
+    std::fs::create_dir(field.known_path().with_extension("lock")).unwrap();
+    let pattern = format!("{address}/*");
+    let ran = run(&mut field.towline(["get", &pattern, &format!("{address}/file"), "-d", "got"]));
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert_eq!(ran.stderr.matches("cannot be remembered").count(), 1, "{ran:?}");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The file of known servers, by `towline pins` and by hand.
 
+use towline_proto::escape::EscapedPath;
+
 use super::{Field, connections, pin};
 
 const PIN: &str = "sha256:0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f";
@@ -49,7 +51,7 @@ fn a_malformed_line_is_named_and_nobody_is_asked_for_anything() {
         field.pins(&["list"]).stderr,
         field.pins(&["forget", "files.example"]).stderr,
     ] {
-        let place = format!("{}, line 2", field.known_path().display());
+        let place = format!("{}, line 2", EscapedPath(&field.known_path()));
         assert!(said.contains(&place), "{said}");
     }
     assert_eq!(connections(&server), 0);

@@ -2,7 +2,6 @@
 
 mod arguments;
 mod authorities;
-mod authority;
 mod first_contact;
 mod known_servers;
 mod servers;
@@ -38,19 +37,20 @@ impl Field {
         Self { site }
     }
 
-    /// A server on a free port, with these arguments besides.
+    /// A server at an address of its own, with these arguments besides.
     fn serve(&self, args: &[&str]) -> ServerProcess {
-        self.serve_at("0", args)
+        self.serve_at(self.site.reserve(), args)
     }
 
     /// A server on the port that `before` had, which is gone.
     fn serve_instead(&self, mut before: ServerProcess, args: &[&str]) -> ServerProcess {
         before.kill();
-        self.serve_at(&before.addr().port().to_string(), args)
+        self.serve_at(before.addr(), args)
     }
 
-    fn serve_at(&self, port: &str, args: &[&str]) -> ServerProcess {
-        let fixed = ["serve", "server_files", "-b127.0.0.1", "-p", port];
+    fn serve_at(&self, address: SocketAddr, args: &[&str]) -> ServerProcess {
+        let port = address.port().to_string();
+        let fixed = ["serve", "server_files", "-b127.0.0.1", "-p", &port];
         ServerProcess::start(&mut self.towline(fixed.into_iter().chain(args.iter().copied())))
     }
 

@@ -9,9 +9,9 @@ use towline_testkit::deadline::poll;
 use towline_testkit::process::Signal;
 use towline_testkit::script::{Script, ScriptServer};
 
-use super::authority::{Authority, Issued};
 use super::{Field, pin, word_after};
 use crate::support::{finish, run};
+use towline_testkit::authority::{Authority, Issued};
 
 /// The kinds of TLS records before encryption (RFC 8446, section 5.1): changing ciphers, alerts, handshakes.
 const HANDSHAKE_RECORDS: [u8; 3] = [20, 21, 22];
@@ -30,15 +30,20 @@ fn record_kinds(mut bytes: &[u8]) -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_answers_in_plain_text_gets_no_byte_but_of_the_handshake() {
-    for answer in [&b"\xf7TOW\x01\0\0\0 and more"[..], b"ERROR Bad request", b""] {
+    // Who says nothing may be busy, who says something else is something else.
+    for (answer, code, advice) in [
+        (&b"\xf7TOW\x01\0\0\0 and more"[..], 1, "the server does not encrypt; if the network"),
+        (b"ERROR Bad request", 1, "of the classic protocol alone; `towline client"),
+        (b"anything else", 1, "is this a towline server, and its port?"),
+        (b"", 5, "is this a towline server? If it has no encryption"),
+    ] {
         let field = Field::new();
         let script = Script::new().expect_any(200).send(answer).shutdown_write().read_to_end();
         let server = ScriptServer::start(vec![script]).await;
         let mut get = field.get(server.addr(), "got", &["--retries", "0"]);
         let ran = spawn_blocking(move || run(&mut get)).await.unwrap();
-        assert_eq!(ran.code, Some(5), "{ran:?}");
-        assert!(ran.stderr.contains("is this a towline server?"), "{ran:?}");
-        assert!(ran.stderr.contains("--plain"), "{ran:?}");
+        assert_eq!(ran.code, Some(code), "{ran:?}");
+        assert!(ran.stderr.contains(advice), "{ran:?}");
         assert!(!field.has_got("got"));
         assert_eq!(field.known(), "");
         let received = server.finish().await.unwrap();
@@ -98,9 +103,24 @@ fn a_bad_certificate_at_sighup_leaves_the_old_one() {
     let old = pin(&server);
     std::fs::write(&certificate, "no certificate").unwrap();
     server.signal(Signal::HUP);
-    let line = server.wait_line("the old key and certificate stay");
+    let line = server.wait_line("the old configuration, certificate and rules stay");
     assert!(line.contains(certificate.to_str().unwrap()), "{line}");
     field.gets(server.addr(), "got", &["--pin", &old]);
+}
+
+#[test]
+fn a_key_that_is_made_anew_is_told_with_how_to_go_on_with_another_one() {
+    let field = Field::new();
+    let made = |state_dir: &str| {
+        let mut server = field.serve(&["--state-dir", state_dir]);
+        pin(&server);
+        let lines = server.lines();
+        server.kill();
+        lines.iter().any(|line| line.contains(&format!("made a new key in {state_dir}:")))
+    };
+    assert!(made("keys"));
+    assert!(!made("keys"), "it is the one before");
+    assert!(made("moved"), "clients of the one before are in for a surprise");
 }
 
 fn set_mode(path: &Path, mode: u32) {
