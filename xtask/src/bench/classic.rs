@@ -9,7 +9,7 @@ use anyhow::Result;
 
 use super::contestant::{Contestant, verify_and_remove};
 use super::peers::{Copy, OpensslMd5, PythonPair, name_of};
-use super::report::Target;
+use super::report::{Target, Work};
 use super::server::{Server, free_port};
 use super::{Bench, RowSet, SETTLE, system};
 
@@ -28,7 +28,7 @@ pub(super) fn set_up(bench: &Bench) -> Result<RowSet> {
             "classic protocol, one file of {} MiB, loopback, verified",
             bench.file_bytes >> 20
         ),
-        bytes: bench.file_bytes,
+        work: Work::one_file(bench.file_bytes),
         contestants: vec![
             Box::new(Towline::remembering(bench, &source)?),
             Box::new(Towline::forgetting(bench, &source)?),

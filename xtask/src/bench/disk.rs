@@ -12,7 +12,7 @@ use super::contestant::{Contestant, Durability};
 use super::get::{Get, Manner, Protection};
 use super::limits::{Blake3, Wire};
 use super::peers::{self, Copy, Curl, Rsync};
-use super::report::Target;
+use super::report::{Target, Work};
 use super::{Bench, RowSet, SETTLE, system};
 use crate::process::{answer, run};
 use crate::{target_dir, workspace_root};
@@ -66,7 +66,7 @@ pub(super) fn set_up(bench: &Bench) -> Result<RowSet> {
             bench.file_bytes >> 20,
             file_system(folder)
         ),
-        bytes: bench.file_bytes,
+        work: Work::one_file(bench.file_bytes),
         contestants: contestants.into_iter().map(settled).collect(),
         targets: vec![
             Target { of: DURABLE, against: Curl::NGINX_SYNCED, at_least: 1.0 },
@@ -76,10 +76,10 @@ pub(super) fn set_up(bench: &Bench) -> Result<RowSet> {
 }
 
 /// A contestant that finds nothing left to be written by the one before, and the source in the page cache.
-struct Settled {
-    inner: Box<dyn Contestant>,
-    folder: PathBuf,
-    source: PathBuf,
+pub(super) struct Settled {
+    pub(super) inner: Box<dyn Contestant>,
+    pub(super) folder: PathBuf,
+    pub(super) source: PathBuf,
 }
 
 impl Contestant for Settled {
@@ -90,8 +90,7 @@ impl Contestant for Settled {
     fn prepare(&mut self) -> Result<()> {
         self.inner.prepare()?;
         run(Command::new("sync").arg("-f").arg(&self.folder))?;
-        io::copy(&mut fs::File::open(&self.source)?, &mut io::sink())?;
-        Ok(())
+        read_through(&self.source)
     }
 
     fn command(&self) -> Command {
@@ -103,8 +102,17 @@ impl Contestant for Settled {
     }
 }
 
+/// Brings a file, or all files of a folder, into the page cache.
+fn read_through(path: &Path) -> Result<()> {
+    if path.is_dir() {
+        return fs::read_dir(path)?.try_for_each(|entry| read_through(&entry?.path()));
+    }
+    io::copy(&mut fs::File::open(path)?, &mut io::sink())?;
+    Ok(())
+}
+
 /// The kind of file system that holds `folder`, as `stat` calls it.
-fn file_system(folder: &Path) -> String {
+pub(super) fn file_system(folder: &Path) -> String {
     let kind = answer(Command::new("stat").args(["-f", "-c", "%T"]).arg(folder));
     kind.map_or_else(|| "unknown".into(), |kind| kind.trim().into())
 }

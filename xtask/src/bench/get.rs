@@ -1,4 +1,4 @@
-//! `towline get` of one file from a `towline serve`, for every row set that has it.
+//! `towline get` of a file or a tree from a `towline serve`, for every row set that has it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use anyhow::Result;
 use tempfile::TempDir;
 
 use super::Bench;
-use super::contestant::{Contestant, Durability, verify_and_remove};
+use super::contestant::{Contestant, Durability, Leftovers, verify, verify_and_remove};
 use super::peers::name_of;
 use super::road::Road;
 use super::server::{Server, free_port};
@@ -24,6 +24,7 @@ pub(super) struct Manner {
     pub(super) memory: Memory,
     pub(super) durability: Durability,
     pub(super) congestion: Congestion,
+    pub(super) leftovers: Leftovers,
 }
 
 /// What the connections are protected by.
@@ -70,7 +71,7 @@ pub(super) struct Get {
 
 /// A server that runs, and what a client has to know of it.
 struct Running {
-    _server: Server,
+    server: Server,
     port: u16,
     /// Of its key, where that is asked for.
     pin: Option<String>,
@@ -117,7 +118,7 @@ impl Get {
             Protection::Tls => Some(server.told(pin_in, "its pin", &self.interruption)?),
             Protection::Plain => None,
         };
-        Ok(Running { _server: server, port, pin })
+        Ok(Running { server, port, pin })
     }
 
     fn server_state(&self) -> PathBuf {
@@ -148,6 +149,9 @@ impl Contestant for Get {
         if self.manner.durability == Durability::NotSynced {
             command.arg("--no-sync");
         }
+        if self.source.is_dir() {
+            command.arg("--recursive");
+        }
         command.arg(format!("{}:{}/{}", self.road.address(), server.port, name_of(&self.source)));
         command.arg("--output-path").arg(&self.received);
         // The servers that whoever runs this knows are neither asked nor added to.
@@ -155,8 +159,15 @@ impl Contestant for Get {
         command
     }
 
+    fn server_peak(&self) -> u64 {
+        self.server.as_ref().map_or(0, |running| running.server.peak_memory())
+    }
+
     fn conclude(&mut self) -> Result<()> {
-        verify_and_remove(&self.received, &self.source)?;
+        match self.manner.leftovers {
+            Leftovers::Removed => verify_and_remove(&self.received, &self.source)?,
+            Leftovers::Kept => verify(&self.received, &self.source)?,
+        }
         if self.manner.memory == Memory::None {
             self.server = None;
             fs::remove_dir_all(self.server_state())?;

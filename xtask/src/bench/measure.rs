@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 
 use super::contestant::Contestant;
 use super::system::Interruption;
-use super::{Bench, server};
+use super::{Bench, server, system};
 use crate::process::line;
 
 /// How often the end of a timed process is looked for: fine enough for runs of tenths of seconds, and
@@ -90,6 +90,10 @@ pub(super) fn interleaved(
 fn one_round(contestant: &mut dyn Contestant, bench: &Bench) -> Result<Duration> {
     bench.interruption.check()?;
     contestant.prepare()?;
+    // Whoever comes after one that writes nothing must not find colder memory than others.
+    if bench.is_in_memory() {
+        system::warm_memory(bench.scratch.path(), bench.file_bytes, &bench.interruption)?;
+    }
     let log = bench.scratch.path().join("timed.log");
     let took = timed(&mut contestant.command(), &log, &bench.interruption)?;
     contestant.conclude()?;

@@ -21,6 +21,8 @@ mod road;
 mod server;
 mod system;
 mod tls;
+#[cfg(target_os = "linux")]
+mod trees;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -33,7 +35,7 @@ use crate::process::{cargo, run as run_command};
 use crate::{target_dir, workspace_root};
 use contestant::Contestant;
 pub use limits::{COMMAND as LIMIT_COMMAND, Limit, run as run_limit};
-use report::Target;
+use report::{Target, Work};
 use road::Road;
 use system::{CongestionControl, Interruption};
 
@@ -74,6 +76,21 @@ enum Rows {
     Handshakes,
     /// The same file on a disk, durable and not
     Disk,
+    /// A tree of many small files
+    #[cfg(target_os = "linux")]
+    Trees,
+    /// The same tree on a disk, durable and not
+    #[cfg(target_os = "linux")]
+    TreesOnDisk,
+    /// A larger tree that is there already
+    #[cfg(target_os = "linux")]
+    Rerun,
+    /// A million files, with the memory that they take
+    #[cfg(target_os = "linux")]
+    Million,
+    /// A project's source code, and photographs, over a long, lossy link; needs root
+    #[cfg(target_os = "linux")]
+    TreesLong,
     /// The same file over two long, lossy links; needs root
     #[cfg(target_os = "linux")]
     Long,
@@ -88,6 +105,16 @@ impl Rows {
             Self::Handshakes => handshakes::measure(bench),
             Self::Disk => disk::set_up(bench)?.measure(bench),
             #[cfg(target_os = "linux")]
+            Self::Trees => trees::in_memory(bench)?.measure(bench),
+            #[cfg(target_os = "linux")]
+            Self::TreesOnDisk => trees::on_disk(bench)?.measure(bench),
+            #[cfg(target_os = "linux")]
+            Self::Rerun => trees::again(bench)?.measure(bench),
+            #[cfg(target_os = "linux")]
+            Self::Million => trees::measure_million(bench),
+            #[cfg(target_os = "linux")]
+            Self::TreesLong => trees::measure_over_a_link(bench),
+            #[cfg(target_os = "linux")]
             Self::Long => long::measure(bench),
         }
     }
@@ -96,6 +123,8 @@ impl Rows {
     fn folder(self, options: &Options) -> Result<PathBuf> {
         match self {
             Self::Disk => disk::folder(options.disk_dir.as_deref()),
+            #[cfg(target_os = "linux")]
+            Self::TreesOnDisk => disk::folder(options.disk_dir.as_deref()),
             _ => Ok(SCRATCH.into()),
         }
     }
@@ -104,8 +133,7 @@ impl Rows {
 /// Who is measured on the same work, and the ratios that matter.
 struct RowSet {
     title: String,
-    /// What each of them moves in a round.
-    bytes: u64,
+    work: Work,
     contestants: Vec<Box<dyn Contestant>>,
     targets: Vec<Target>,
 }
@@ -114,7 +142,7 @@ impl RowSet {
     fn measure(mut self, bench: &Bench) -> Result<()> {
         let results = measure::interleaved(&mut self.contestants, bench)?;
         println!("\n{}\n{}", self.title, system::machine(bench.scratch.path()));
-        print!("{}", report::render(self.bytes, &results, &self.targets));
+        print!("{}", report::render(self.work, &results, &self.targets));
         Ok(())
     }
 }
@@ -132,6 +160,13 @@ struct Bench {
     interruption: Interruption,
 }
 
+impl Bench {
+    /// Whether what is measured is kept in memory.
+    fn is_in_memory(&self) -> bool {
+        self.scratch.path().starts_with(SCRATCH)
+    }
+}
+
 /// Builds towline, measures the row sets and prints a table for each.
 pub fn run(options: &Options) -> Result<()> {
     if !cfg!(target_os = "linux") {
@@ -143,7 +178,9 @@ pub fn run(options: &Options) -> Result<()> {
 
     system::pin_to_two_cores()?;
     let _congestion_control = CongestionControl::usual();
-    system::warm_memory(scratch_in(Path::new(SCRATCH))?.path(), options.size, &interruption)?;
+    // The source, what is received, and what the programs themselves hold.
+    let held_bytes = 3 * options.size;
+    system::warm_memory(scratch_in(Path::new(SCRATCH))?.path(), held_bytes, &interruption)?;
 
     for (rows, folder) in plan {
         let bench = Bench {

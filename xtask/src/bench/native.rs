@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::get::{Get, Manner, Memory, Protection};
 use super::limits::{Blake3, Wire};
 use super::peers::{self, Copy, Curl, Rsync, Sftp};
-use super::report::Target;
+use super::report::{Target, Work};
 use super::{Bench, RowSet, SETTLE, system};
 
 const WARM: &str = "towline, hashes known";
@@ -28,7 +28,7 @@ pub(super) fn set_up(bench: &Bench) -> Result<RowSet> {
             "native protocol, plain, one file of {} MiB, loopback, in memory, not synced, verified",
             bench.file_bytes >> 20
         ),
-        bytes: bench.file_bytes,
+        work: Work::one_file(bench.file_bytes),
         contestants: vec![
             Box::new(get(WARM, Memory::Kept)?),
             Box::new(get(COLD, Memory::None)?),

@@ -16,12 +16,37 @@ pub(super) struct Target {
     pub(super) at_least: f64,
 }
 
-/// The table of one row set in which everybody moved `bytes`, and its targets with how they were met.
-pub(super) fn render(bytes: u64, results: &[Timings], targets: &[Target]) -> String {
+/// What everybody does in a round.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Work {
+    pub(super) files: u64,
+    pub(super) bytes: u64,
+}
+
+impl Work {
+    pub(super) fn one_file(bytes: u64) -> Self {
+        Self { files: 1, bytes }
+    }
+
+    /// How many files a second that is, in whole ones.
+    pub(super) fn files_per_s(self, took: Duration) -> u128 {
+        u128::from(self.files) * 1_000_000 / took.as_micros().max(1)
+    }
+
+    /// All bytes, in MiB.
+    #[expect(clippy::cast_precision_loss, reason = "shown with a digit or none after the point")]
+    pub(super) fn mib(self) -> f64 {
+        self.bytes as f64 / f64::from(1 << 20)
+    }
+}
+
+/// The table of one row set in which everybody did the same work, and its targets with how they were met.
+pub(super) fn render(work: Work, results: &[Timings], targets: &[Target]) -> String {
     let find = |name: &str| results.iter().find(|timings| timings.name == name);
     let table = match find(Wire::NAME) {
-        Some(wire) => with_share_of(wire, bytes, results),
-        None => plain(bytes, results),
+        Some(wire) => with_share_of(wire, work, results),
+        None if work.files > 1 => with_files(work, results),
+        None => plain(work, results),
     };
     let mut text = format!("{} rounds\n\n{table}\n", round_count(results));
     for Target { of, against, at_least } in targets {
@@ -36,21 +61,33 @@ pub(super) fn render(bytes: u64, results: &[Timings], targets: &[Target]) -> Str
     text
 }
 
-fn plain(bytes: u64, results: &[Timings]) -> Table {
+fn plain(work: Work, results: &[Timings]) -> Table {
     let mut table = Table::new(COLUMNS);
     for timings in results {
-        table.push(row(bytes, timings).into());
+        table.push(row(work, timings).into());
+    }
+    table
+}
+
+/// The same with a column for files a second.
+fn with_files(work: Work, results: &[Timings]) -> Table {
+    let [name, median, speed, range, spread] = COLUMNS;
+    let mut table = Table::new([name, median, "files/s", speed, range, spread]);
+    for timings in results {
+        let [name, median, speed, range, spread] = row(work, timings);
+        let files = work.files_per_s(timings.median());
+        table.push(vec![name, median, files.to_string(), speed, range, spread]);
     }
     table
 }
 
 /// The same with a column for everybody's speed as a share of the bare wire's.
-fn with_share_of(wire: &Timings, bytes: u64, results: &[Timings]) -> Table {
+fn with_share_of(wire: &Timings, work: Work, results: &[Timings]) -> Table {
     let [name, median, speed, range, spread] = COLUMNS;
     let mut table = Table::new([name, median, speed, "of the wire", range, spread]);
     for timings in results {
         let share = wire.median().as_secs_f64() / timings.median().as_secs_f64();
-        let [name, median, speed, range, spread] = row(bytes, timings);
+        let [name, median, speed, range, spread] = row(work, timings);
         table.push(vec![name, median, speed, format!("{:.0} %", share * 100.0), range, spread]);
     }
     table
@@ -60,21 +97,16 @@ fn round_count(results: &[Timings]) -> usize {
     results.first().map_or(0, Timings::count)
 }
 
-fn row(bytes: u64, timings: &Timings) -> [String; 5] {
+fn row(work: Work, timings: &Timings) -> [String; 5] {
     let (shortest, longest) = (timings.shortest(), timings.longest());
     let spread = (longest.as_secs_f64() - shortest.as_secs_f64()) / timings.median().as_secs_f64();
     [
         timings.name.into(),
         format!("{:.3}", timings.median().as_secs_f64()),
-        format!("{:.0}", mib_per_s(bytes, timings.median())),
+        format!("{:.0}", work.mib() / timings.median().as_secs_f64()),
         format!("{:.3}–{:.3}", shortest.as_secs_f64(), longest.as_secs_f64()),
         format!("{:.0} %", spread * 100.0),
     ]
-}
-
-#[expect(clippy::cast_precision_loss, reason = "shown with no digit after the point")]
-fn mib_per_s(bytes: u64, took: Duration) -> f64 {
-    bytes as f64 / f64::from(1 << 20) / took.as_secs_f64()
 }
 
 #[cfg(test)]
@@ -85,9 +117,11 @@ mod tests {
     fn everybody_is_compared_with_the_bare_wire_where_it_was_measured() {
         let timings = |name, seconds| Timings::new(name, vec![Duration::from_secs(seconds)]);
         let wire = timings(Wire::NAME, 1);
-        let text = render(1 << 20, &[timings("towline", 4), wire], &[]);
+        let text = render(Work::one_file(1 << 20), &[timings("towline", 4), wire], &[]);
         assert!(text.contains("of the wire") && text.contains(" 25 %"), "{text}");
-        assert!(!render(1 << 20, &[timings("towline", 4)], &[]).contains("of the wire"));
+        assert!(
+            !render(Work::one_file(1 << 20), &[timings("towline", 4)], &[]).contains("of the wire")
+        );
     }
 
     #[test]
@@ -95,9 +129,16 @@ mod tests {
         let timings = |name, seconds| Timings::new(name, vec![Duration::from_secs(seconds)]);
         let results = [timings("towline", 2), timings("peer", 6)];
         let target = |at_least| Target { of: "towline", against: "peer", at_least };
-        let text = render(600 << 20, &results, &[target(3.0), target(3.1)]);
+        let text = render(Work::one_file(600 << 20), &results, &[target(3.0), target(3.1)]);
         assert!(text.contains("towline     2.000    300"), "{text}");
         assert!(text.contains("towline : peer = 3.00 (target ≥ 3.00) met"), "{text}");
         assert!(text.contains("towline : peer = 3.00 (target ≥ 3.10) MISSED"), "{text}");
+    }
+
+    #[test]
+    fn a_tree_has_files_a_second() {
+        let timings = Timings::new("towline", vec![Duration::from_secs(4)]);
+        let text = render(Work { files: 100, bytes: 1 << 20 }, &[timings], &[]);
+        assert!(text.contains("files/s"), "{text}");
     }
 }

@@ -80,6 +80,15 @@ impl Server {
         let per_s = rustix::param::clock_ticks_per_second();
         Ok(Duration::from_secs(ticks) / u32::try_from(per_s)?)
     }
+
+    /// The most memory that its process, or one that it has started and that still runs, has taken up, in
+    /// bytes.
+    pub(super) fn peak_memory(&self) -> u64 {
+        let id = self.child.id();
+        let list = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
+        let children = list.split_whitespace().filter_map(|child| child.parse().ok());
+        children.chain([id]).map(peak_memory).max().unwrap_or(0)
+    }
 }
 
 impl Drop for Server {
@@ -121,6 +130,19 @@ fn ticks_on_core(stat: &str) -> Option<u64> {
     let user: u64 = fields.next()?.parse().ok()?;
     let system: u64 = fields.next()?.parse().ok()?;
     Some(user + system)
+}
+
+/// The most memory that a process has taken up, in bytes; 0 where it has ended.
+pub(super) fn peak_memory(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    high_water_mark(&status).unwrap_or(0)
+}
+
+/// The most that was resident, in bytes, from `proc_pid_status(5)`.
+fn high_water_mark(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim_end().parse().ok()?;
+    Some(kib << 10)
 }
 
 /// A loopback port that nobody listens on at the moment.
@@ -184,6 +206,13 @@ mod tests {
         let stat = "42 (a ) b) S 1 42 42 0 -1 4194560 800 0 0 0 130 25 0 0 20 0 3 0 1000 1 1";
         assert_eq!(ticks_on_core(stat), Some(155));
         assert_eq!(ticks_on_core("42 (short) S 1"), None);
+    }
+
+    #[test]
+    fn the_most_memory_is_the_high_water_mark() {
+        let status = "Name:\tVmHWM: 1 kB\nVmPeak:\t  900 kB\nVmHWM:\t  12 kB\nVmRSS:\t 3 kB\n";
+        assert_eq!(high_water_mark(status), Some(12 << 10));
+        assert_eq!(high_water_mark("Name:\tzombie\n"), None);
     }
 
     #[test]

@@ -117,17 +117,11 @@ pub(super) fn pin_to_two_cores() -> Result<()> {
     Ok(())
 }
 
-/// Touches as much memory as the run will hold: on a virtual machine the first touch of a page can be
-/// many times slower than the next.
-pub(super) fn warm_memory(
-    folder: &Path,
-    file_bytes: u64,
-    interruption: &Interruption,
-) -> Result<()> {
-    /// The source, what is received, and what the programs themselves hold.
-    const COPIES: u64 = 3;
+/// Touches as much memory as will be held, in a folder that is in memory: on a virtual machine the first touch of a page
+/// can be many times slower than the next, and a page that is free for a while may be given back to the host.
+pub(super) fn warm_memory(folder: &Path, bytes: u64, interruption: &Interruption) -> Result<()> {
     let path = folder.join("warm");
-    let written = fill(&path, &mut io::repeat(0), file_bytes * COPIES, interruption);
+    let written = fill(&path, &mut io::repeat(0), bytes, interruption);
     fs::remove_file(&path)?;
     written
 }

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::get::{Get, Manner, Memory, Protection};
 use super::peers::{self, Certificate, Curl, Sftp};
-use super::report::Target;
+use super::report::{Target, Work};
 use super::{Bench, RowSet, SETTLE, system};
 
 const WARM: &str = "towline over TLS, hashes known";
@@ -28,7 +28,7 @@ pub(super) fn set_up(bench: &Bench) -> Result<RowSet> {
             "one file of {} MiB over TLS 1.3, loopback, in memory, not synced, verified",
             bench.file_bytes >> 20
         ),
-        bytes: bench.file_bytes,
+        work: Work::one_file(bench.file_bytes),
         contestants: vec![
             Box::new(get(WARM, Manner::default())?),
             Box::new(get(COLD, cold)?),

@@ -4,6 +4,7 @@
 //! compiler and clippy already check is not repeated here.
 
 mod arrows;
+mod circles;
 mod modules;
 mod promises;
 mod purity;
@@ -46,6 +47,7 @@ const RULES: &[fn(&Repository) -> Vec<Violation>] = &[
     rust_shape::function_length,
     modules::dead_files,
     arrows::dependencies_follow_the_arrows,
+    circles::no_circles,
     purity::pure_files_have_no_clock,
     purity::tests_do_not_sleep,
     purity::unsafe_stays_in_its_place,

@@ -9,12 +9,14 @@ use super::tokens::{Token, lines_with};
 const PURE: &[&str] = &[
     "crates/proto/src",
     "crates/net/src/throttle.rs",
-    "crates/server/src/acl.rs",
+    "crates/server/src/auth/penalty.rs",
+    "crates/server/src/policy",
+    "crates/server/src/rates/fair.rs",
     "crates/client/src/retry.rs",
+    "crates/client/src/plan",
     "crates/client/src/plan.rs",
     "crates/client/src/journal.rs",
     "crates/client/src/known_hashes.rs",
-    "crates/client/src/diff.rs",
     "crates/cli/src/progress/line.rs",
     "crates/cli/src/progress/state.rs",
 ];

@@ -7,6 +7,7 @@ mod measure;
 mod peers;
 mod report;
 
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
@@ -49,20 +50,23 @@ const PROGRAMS: &[(&str, &str)] = &[
 ];
 
 /// A link to measure on, and the share of it that towline should fill.
-struct Distance {
+pub(super) struct Distance {
     rate_mbit_per_s: u32,
     rtt_ms: u32,
     loss_ppm: u32,
     share_at_least: f64,
 }
 
-const DISTANCES: [Distance; 2] = [
-    Distance { rate_mbit_per_s: 500, rtt_ms: 50, loss_ppm: 1_000, share_at_least: 0.85 },
-    Distance { rate_mbit_per_s: 200, rtt_ms: 200, loss_ppm: 10_000, share_at_least: 0.75 },
-];
-
 impl Distance {
-    fn options(&self) -> LinkOptions {
+    /// Across a continent.
+    pub(super) const MIDDLE: Self =
+        Self { rate_mbit_per_s: 500, rtt_ms: 50, loss_ppm: 1_000, share_at_least: 0.85 };
+
+    /// Around half the world.
+    const FAR: Self =
+        Self { rate_mbit_per_s: 200, rtt_ms: 200, loss_ppm: 10_000, share_at_least: 0.75 };
+
+    pub(super) fn options(&self) -> LinkOptions {
         LinkOptions {
             rtt: Duration::from_millis(self.rtt_ms.into()),
             rate_bits_per_s: u64::from(self.rate_mbit_per_s) * 1_000_000,
@@ -76,6 +80,14 @@ impl Distance {
     }
 }
 
+impl fmt::Display for Distance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let loss_percent = f64::from(self.loss_ppm) / 10_000.0;
+        let Self { rate_mbit_per_s, rtt_ms, .. } = self;
+        write!(f, "{rate_mbit_per_s} Mbit/s, {rtt_ms} ms RTT, {loss_percent} % loss")
+    }
+}
+
 /// Measures on each link in turn, and prints a table for each.
 pub(super) fn measure(bench: &Bench) -> Result<()> {
     if let Some(obstacle) = Link::obstacle() {
@@ -84,8 +96,8 @@ pub(super) fn measure(bench: &Bench) -> Result<()> {
     debian::install_missing(PROGRAMS)?;
     let source = system::served_file(bench.scratch.path(), bench.file_bytes, &bench.interruption)?;
     thread::sleep(SETTLE);
-    for distance in &DISTANCES {
-        measure_over(distance, bench, &source)?;
+    for distance in [Distance::MIDDLE, Distance::FAR] {
+        measure_over(&distance, bench, &source)?;
     }
     Ok(())
 }
@@ -103,11 +115,8 @@ fn measure_over(distance: &Distance, bench: &Bench, source: &Path) -> Result<()>
     let mut entries = entries(distance, &bench, source)?;
     let results = measure::interleaved(&mut entries, &bench, link.near())?;
     println!(
-        "\nnative protocol, one file of {} MiB over {} Mbit/s, {} ms RTT, {} % loss, not synced\n{}",
+        "\nnative protocol, one file of {} MiB over {distance}, not synced\n{}",
         bench.file_bytes >> 20,
-        distance.rate_mbit_per_s,
-        distance.rtt_ms,
-        f64::from(distance.loss_ppm) / 10_000.0,
         system::machine(bench.scratch.path())
     );
     print!("{}", report::render(&results, distance.rate_bytes_per_s()));

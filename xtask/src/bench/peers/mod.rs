@@ -3,9 +3,16 @@
 #[cfg(target_os = "linux")]
 mod aria2;
 mod certificate;
+#[cfg(target_os = "linux")]
+mod curl_of_many;
 mod nginx;
+#[cfg(target_os = "linux")]
+mod rclone;
 mod rsync;
 mod sftp;
+mod sshd;
+#[cfg(target_os = "linux")]
+mod tar;
 mod web;
 
 use std::fs;
@@ -22,9 +29,16 @@ use crate::{debian, workspace_root};
 #[cfg(target_os = "linux")]
 pub(super) use self::aria2::Aria2;
 pub(super) use self::certificate::Certificate;
+#[cfg(target_os = "linux")]
+pub(super) use self::curl_of_many::CurlOfMany;
 pub(super) use self::nginx::Nginx;
+#[cfg(target_os = "linux")]
+pub(super) use self::rclone::Rclone;
 pub(super) use self::rsync::Rsync;
 pub(super) use self::sftp::Sftp;
+pub(super) use self::sshd::Sshd;
+#[cfg(target_os = "linux")]
+pub(super) use self::tar::Tar;
 pub(super) use self::web::Curl;
 
 /// The peers' programs that may have to be installed, and the packages that have them.
@@ -35,7 +49,10 @@ const PACKAGES: &[(&str, &str)] = &[
     ("curl", "curl"),
     ("rsync", "rsync"),
     ("sftp", "openssh-client"),
+    ("ssh", "openssh-client"),
     ("sshd", "openssh-server"),
+    ("rclone", "rclone"),
+    ("ip", "iproute2"),
 ];
 
 /// Installs those of `programs`, each among the `PACKAGES`, that are missing.
@@ -150,6 +167,9 @@ impl Contestant for Copy {
 
     fn command(&self) -> Command {
         let mut command = Command::new("cp");
+        if self.source.is_dir() {
+            command.arg("-r");
+        }
         command.arg(&self.source).arg(&self.target);
         match self.durability {
             Durability::Durable => then_synced(&command, &self.target),

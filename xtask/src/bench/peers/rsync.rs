@@ -8,14 +8,15 @@ use anyhow::Result;
 
 use super::name_of;
 use crate::bench::Bench;
-use crate::bench::contestant::{Contestant, Durability, verify_and_remove};
+use crate::bench::contestant::{Contestant, Durability, Leftovers, verify, verify_and_remove};
 use crate::bench::road::Road;
 use crate::bench::server::{Server, free_port};
 
 /// `rsync -aW` and the daemon that it asks.
 pub(in crate::bench) struct Rsync {
     durability: Durability,
-    _server: Server,
+    leftovers: Leftovers,
+    server: Server,
     road: Road,
     port: u16,
     source: PathBuf,
@@ -27,9 +28,9 @@ impl Rsync {
     pub(in crate::bench) const SYNCED: &str = "rsync --fsync from its daemon";
 
     pub(in crate::bench) fn start(bench: &Bench, source: &Path) -> Result<Self> {
-        let folder = bench.scratch.path().join("rsync");
-        fs::create_dir(&folder)?;
         let port = free_port()?;
+        let folder = bench.scratch.path().join(format!("rsync-{port}"));
+        fs::create_dir(&folder)?;
         let config = folder.join("rsyncd.conf");
         let root = source.parent().unwrap_or(Path::new("/")).display();
         let text = "uid = root\ngid = root\nuse chroot = no\n";
@@ -40,13 +41,19 @@ impl Rsync {
         command.arg(format!("--port={port}")).arg(format!("--config={}", config.display()));
         let server = Server::start(&mut command, port, &folder.join("log"), &bench.interruption)?;
         let target = bench.scratch.path().join("rsynced");
-        let (durability, road) = (Durability::NotSynced, bench.road.clone());
-        Ok(Self { durability, _server: server, road, port, source: source.into(), target })
+        let (durability, leftovers) = (Durability::NotSynced, Leftovers::Removed);
+        let road = bench.road.clone();
+        Ok(Self { durability, leftovers, server, road, port, source: source.into(), target })
     }
 
     /// The same, durable when it ends.
     pub(in crate::bench) fn synced(self) -> Self {
         Self { durability: Durability::Durable, ..self }
+    }
+
+    /// The same, with what it brought there already from the second round on.
+    pub(in crate::bench) fn kept(self) -> Self {
+        Self { leftovers: Leftovers::Kept, ..self }
     }
 }
 
@@ -61,7 +68,9 @@ impl Contestant for Rsync {
     fn command(&self) -> Command {
         let mut command = self.road.at_client("rsync");
         let (address, name) = (self.road.address(), name_of(&self.source));
-        let url = format!("rsync://{address}:{}/files/{name}", self.port);
+        // With a slash, what is in a folder is meant and not the folder itself.
+        let slash = if self.source.is_dir() { "/" } else { "" };
+        let url = format!("rsync://{address}:{}/files/{name}{slash}", self.port);
         if self.durability == Durability::Durable {
             command.arg("--fsync");
         }
@@ -69,7 +78,14 @@ impl Contestant for Rsync {
         command
     }
 
+    fn server_peak(&self) -> u64 {
+        self.server.peak_memory()
+    }
+
     fn conclude(&mut self) -> Result<()> {
-        verify_and_remove(&self.target, &self.source)
+        match self.leftovers {
+            Leftovers::Removed => verify_and_remove(&self.target, &self.source),
+            Leftovers::Kept => verify(&self.target, &self.source),
+        }
     }
 }
