@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{ArgAction, Args};
 use towline_client::retry::Backoff;
 
-use crate::options;
+use crate::{options, url};
 
 /// What every client command prints, and where.
 #[derive(Args, Debug)]
@@ -20,6 +21,13 @@ pub(crate) struct OutputArgs {
     /// Print one JSON object per event on standard output instead
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+impl OutputArgs {
+    /// Whether people read the log itself, on standard error.
+    pub(crate) fn is_logged(&self) -> bool {
+        self.verbose > 0
+    }
 }
 
 /// How long a client command bears with a server that does not answer.
@@ -45,4 +53,14 @@ pub(crate) struct LogDirArgs {
     /// Keep a log in this folder
     #[arg(long, value_name = "DIR", env = "TOWLINE_LOG_DIR")]
     pub(crate) log_dir: Option<PathBuf>,
+}
+
+/// The mistake in the arguments as it can be shown: it repeats what is no URL, and that may have a password.
+pub(crate) fn without_secrets(mut error: clap::Error) -> clap::Error {
+    if let Some(ContextValue::String(value)) = error.get(ContextKind::InvalidValue)
+        && let Some(shown) = url::without_password(value)
+    {
+        error.insert(ContextKind::InvalidValue, ContextValue::String(shown));
+    }
+    error
 }

@@ -1,20 +1,19 @@
 //! Exit codes, and which failure has which.
 
 use std::fmt;
-use std::io::ErrorKind;
 use std::process::ExitCode;
 
 use anyhow::anyhow;
 use towline_client::classic::{self, AttemptError};
-use towline_client::connect::ConnectError;
 use towline_client::native::tree::{TreeError, TreeFailure};
-use towline_client::native::{self, OtherService, SessionError};
+use towline_client::native::{self, SessionError};
 use towline_net::tls::TlsError;
 use towline_proto::native::message::ErrorCode;
 use towline_proto::native::preface::PrefaceError;
 use towline_store::staged::StageError;
 
 use crate::acquaintance::Advice;
+use crate::advice;
 
 /// Every way a command ends that is not success, but for arguments that are wrong by themselves, which end in 2
 /// before anything begins. The numbers are part of the interface.
@@ -95,12 +94,8 @@ impl From<classic::DownloadError> for Failure {
             AttemptError::Stage(error) => exit_of_stage(error),
             _ => Exit::Network,
         };
-        let advice = match &error.source {
-            AttemptError::Connect(error) => advice_on_connecting(error),
-            _ => "",
-        };
         // The error's own text says its cause already.
-        Self::new(exit, anyhow!("{error}{advice}"))
+        Self::new(exit, anyhow!("{error}{}", advice::on(&error.source)))
     }
 }
 
@@ -111,18 +106,12 @@ impl From<native::DownloadError> for Failure {
                 if let SessionError::Untrusted(_) = session {
                     return Self::session(&format!("{} was not fetched", error.name), session);
                 }
-                let advice = advice(session);
+                let advice = advice::on_session(session);
                 return Self::new(exit_of_session(session), anyhow!("{error}{advice}"));
             }
             native::Failure::Mismatch { .. } | native::Failure::Damaged(_) => Exit::Integrity,
             native::Failure::Stage(stage) => {
-                let advice = match stage {
-                    StageError::TargetExists(_) => ", and differs; -f replaces it",
-                    StageError::TargetIsFolder(_) => {
-                        "; -d puts a file into it, -r brings a folder up to date"
-                    }
-                    _ => "",
-                };
+                let advice = advice::on_stage(stage);
                 return Self::new(exit_of_stage(stage), anyhow!("{error}{advice}"));
             }
             _ => Exit::Other,
@@ -139,7 +128,7 @@ impl Failure {
             SessionError::Untrusted(distrusted) => {
                 Self::new(exit, anyhow!("{what}: {}", Advice(distrusted)))
             }
-            error => Self::new(exit, anyhow!("{what}: {error}{}", advice(error))),
+            error => Self::new(exit, anyhow!("{what}: {error}{}", advice::on_session(error))),
         }
     }
 }
@@ -161,6 +150,7 @@ fn exit_of_session(error: &SessionError) -> Exit {
             match refusal.code {
                 ErrorCode::NotFound => Exit::NotFound,
                 ErrorCode::Denied => Exit::Refused,
+                ErrorCode::IsFolder => Exit::Usage,
                 _ if refusal.retry => Exit::Network,
                 _ => Exit::Other,
             }
@@ -184,56 +174,6 @@ impl From<TreeError> for Failure {
             other => return Self::new(Exit::Other, anyhow!("{other}")),
         };
         native::DownloadError { name, address, elapsed, failure }.into()
-    }
-}
-
-/// What can be looked at where no server was reached.
-fn advice_on_connecting(error: &ConnectError) -> &'static str {
-    match error {
-        ConnectError::Unreachable { source, .. }
-            if source.kind() == ErrorKind::ConnectionRefused =>
-        {
-            "; is a server running there, and on that port?"
-        }
-        _ => "",
-    }
-}
-
-/// What can be tried where the two ends do not agree on whether and how to encrypt, or on what there is.
-fn advice(error: &SessionError) -> &'static str {
-    match error {
-        SessionError::Connect(ConnectError::LookUp { .. }) => {
-            "; a URL begins with a server: HOST[:PORT]/PATH"
-        }
-        SessionError::Connect(error) => advice_on_connecting(error),
-        SessionError::Tls(TlsError::AnotherProtocol | TlsError::NoTls(_))
-        | SessionError::Preface(PrefaceError::Magic) => "; is this a towline server, and its port?",
-        SessionError::AnotherService(service) => match service {
-            OtherService::Unencrypted => "; if the network is one that you trust: --plain",
-            OtherService::Classic => "; `towline client FILENAME HOST PORT` fetches from those",
-            OtherService::Encrypted => "; leave --plain out, and is this a towline server?",
-            _ => "; is the port right? `towline serve` prints its own when it starts",
-        },
-        SessionError::Tls(_) => {
-            "; is this a towline server? If it has no encryption and the network is one that you trust: --plain"
-        }
-        SessionError::Unanswered => {
-            "; it may be busy, or speak to nobody without encryption: try without --plain"
-        }
-        SessionError::LoginRefused(refusal) if refusal.code == ErrorCode::Denied => {
-            "; it was told what is in --token-file, in TOWLINE_TOKEN, or kept by `towline login`"
-        }
-        SessionError::Refused(refusal) => match refusal.code {
-            ErrorCode::IsFolder => "; get -r fetches folders",
-            ErrorCode::NotFound => {
-                "; `towline ls -l` of the folder around it shows what there is. A symbolic link is not followed: get what it leads to"
-            }
-            ErrorCode::Denied => {
-                "; `towline login` tells the server who you are, `towline ls HOST/` what there is"
-            }
-            _ => "",
-        },
-        _ => "",
     }
 }
 

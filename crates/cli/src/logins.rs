@@ -74,22 +74,25 @@ impl LoginArgs {
         self.token_file.as_ref().map(|_| "--token-file").or_else(of_variable)
     }
 
-    /// How to log in to this server; `None` for nobody in particular. Blocks.
-    pub(crate) fn find(&self, address: &Address) -> anyhow::Result<Option<Proof>> {
+    /// How to log in to whichever server this command asks, where the user says it. Blocks.
+    pub(crate) fn given(&self) -> anyhow::Result<Option<Proof>> {
         if let Some(path) = &self.token_file {
             let token = read_own(path, SECRET_BYTES_MAX as u64 + 2)
                 .and_then(|text| token(text.trim().to_owned()));
             return token.context("--token-file").map(Some);
         }
-        if let Ok(text) = std::env::var(TOKEN_VARIABLE) {
-            return token(text).with_context(|| format!("in {TOKEN_VARIABLE}")).map(Some);
-        }
-        let server = Place::of(address).to_string();
-        let Some(path) = kept_file() else { return Ok(None) };
-        let kept = load(&path)?;
-        let login = kept.login.into_iter().find(|login| login.server == server);
-        login.map(|login| proof(login.user, login.secret)).transpose()
+        let Some(text) = std::env::var_os(TOKEN_VARIABLE) else { return Ok(None) };
+        let text = text.into_string().map_err(|_| anyhow!("the token is no text"));
+        text.and_then(token).with_context(|| format!("in {TOKEN_VARIABLE}")).map(Some)
     }
+}
+
+/// How to log in to this server, as `towline login` has kept it; `None` for nobody in particular. Blocks.
+pub(crate) fn kept(address: &Address) -> anyhow::Result<Option<Proof>> {
+    let server = Place::of(address).to_string();
+    let Some(path) = kept_file() else { return Ok(None) };
+    let login = load(&path)?.login.into_iter().find(|login| login.server == server);
+    login.map(|login| proof(login.user, login.secret)).transpose()
 }
 
 /// A login of a user with a password, or by a token alone.

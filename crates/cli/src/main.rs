@@ -1,6 +1,7 @@
 //! The `towline` command: reads its arguments, runs one subcommand, exits with one documented code.
 
 mod acquaintance;
+mod advice;
 mod args;
 mod cmd;
 mod config;
@@ -25,7 +26,8 @@ use clap::Parser;
 use crate::cmd::Cli;
 
 fn main() -> ExitCode {
-    match cmd::run(Cli::parse()) {
+    let cli = Cli::try_parse().unwrap_or_else(|error| args::without_secrets(error).exit());
+    match cmd::run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             output::error(&failure);

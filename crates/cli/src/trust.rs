@@ -12,7 +12,7 @@ use towline_net::tls::identity::Identity;
 
 use crate::config::default_state_dir;
 use crate::exit::{Exit, Failure};
-use crate::logins::LoginArgs;
+use crate::logins::{self, LoginArgs};
 
 /// The known servers' file, in the state folder.
 const KNOWN_SERVERS: &str = "known-servers";
@@ -79,9 +79,14 @@ pub(crate) struct ServerArgs {
 impl ServerArgs {
     /// What the server must prove, and what it is told then; `None` without encryption. Blocks.
     pub(crate) fn establish(&self, address: &Address) -> Result<Option<Trust>, Failure> {
-        let shown = self.certificate.load()?;
+        let usage = |error| Failure::new(Exit::Usage, error);
+        let shown = self.certificate.load().map_err(usage)?;
         let Some(trust) = self.trust.establish(address, shown.as_ref())? else { return Ok(None) };
-        Ok(Some(match self.login.find(address)? {
+        let login = match self.login.given().map_err(usage)? {
+            Some(given) => Some(given),
+            None => logins::kept(address)?,
+        };
+        Ok(Some(match login {
             Some(login) => trust.with_login(login),
             None => trust,
         }))

@@ -151,6 +151,14 @@ fn pattern(text: &str) -> Result<String, Mistake> {
     String::from_utf8(pattern).map_err(|_| Mistake::Pattern(text.to_owned()))
 }
 
+/// The text of a URL or server without a password where it has one; `None` where it has none.
+pub(crate) fn without_password(text: &str) -> Option<String> {
+    let (before, place) = text.rsplit_once('@')?;
+    let user_from = before.find("://").map_or(0, |scheme_end| scheme_end + "://".len());
+    let (user, _password) = before[user_from..].split_once(':')?;
+    Some(format!("{}{user}:…@{place}", &before[..user_from]))
+}
+
 /// A server: `HOST[:PORT]`.
 pub(crate) fn address(text: &str) -> Result<Address, Mistake> {
     let place = mistakes::without_scheme(text)?;
@@ -183,7 +191,7 @@ fn split_port(place: &str) -> Result<Address, PlaceError> {
 
 #[cfg(test)]
 mod tests {
-    use super::Url;
+    use super::{Url, without_password};
 
     /// Address, path, a slash where it has one, and the pattern.
     fn parsed(text: &str) -> String {
@@ -199,6 +207,7 @@ mod tests {
         assert_eq!(parsed("files.example:8080/a"), "files.example:8080 a");
         assert_eq!(parsed("[::1]/a"), "[::1]:9999 a");
         assert_eq!(parsed("towline://[::1]:80/a"), "[::1]:80 a");
+        assert_eq!(parsed("[fe80::1%eth0]:80/a"), "[fe80::1%eth0]:80 a");
     }
 
     #[test]
@@ -231,6 +240,18 @@ mod tests {
             let written = url.to_string();
             assert!(written.starts_with("towline://") && written.is_ascii(), "{written}");
             assert_eq!(written.parse(), Ok(url), "{written}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_left_out_of_what_is_shown() {
+        for (text, shown) in [
+            ("ann:secret@h/a", Some("ann:…@h/a")),
+            ("http://ann:se:c/r@et@h/a", Some("http://ann:…@h/a")),
+            ("ann@h/a", None),
+            ("towline://h:80/a", None),
+        ] {
+            assert_eq!(without_password(text).as_deref(), shown);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -23,7 +23,8 @@ pub struct Address {
     pub port: u16,
 }
 
-/// A host name or IP address that can be looked up; without the brackets that IPv6 literals may wear.
+/// A host name or IP address that can be looked up; without the brackets that IPv6 literals may wear, and with the
+/// zone that link-local ones need (`fe80::1%eth0`, RFC 4007, section 11).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Host(String);
 
@@ -70,7 +71,7 @@ impl FromStr for Host {
     fn from_str(text: &str) -> Result<Self, HostError> {
         let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
         let host = bare.unwrap_or(text);
-        let is_address = host.parse::<std::net::IpAddr>().is_ok();
+        let is_address = host.parse::<IpAddr>().is_ok() || split_zone(host).is_some();
         let is_name = bare.is_none()
             && !host.is_empty()
             && host.bytes().any(|byte| byte.is_ascii_alphanumeric())
@@ -88,6 +89,14 @@ impl Host {
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// An IPv6 address and the zone behind it: the network interface, by its name or number.
+pub(crate) fn split_zone(host: &str) -> Option<(Ipv6Addr, &str)> {
+    let (address, zone) = host.split_once('%')?;
+    let is_zone = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+    let address = address.parse().ok()?;
+    Some((address, zone)).filter(|_| !zone.is_empty() && zone.bytes().all(is_zone))
 }
 
 impl fmt::Display for Host {
@@ -171,7 +180,20 @@ mod tests {
         assert_eq!(address("[::1]", 9).to_string(), "[::1]:9");
         assert_eq!(address("::1", 9).to_string(), "[::1]:9");
         assert_eq!(address("files.example", 9).to_string(), "files.example:9");
-        for bad in ["", ".", "[name]", "a b", "a/b", "host:80", "[::1", "a\n"] {
+        assert_eq!(address("[fe80::1%eth0.1]", 9).to_string(), "[fe80::1%eth0.1]:9");
+        for bad in [
+            "",
+            ".",
+            "[name]",
+            "a b",
+            "a/b",
+            "host:80",
+            "[::1",
+            "a\n",
+            "name%eth0",
+            "fe80::1%",
+            "fe80::1%a b",
+        ] {
             assert!(bad.parse::<Host>().is_err(), "{bad}");
         }
     }
@@ -193,6 +215,16 @@ mod tests {
         assert_eq!(stream.peer_addr().unwrap(), good);
         assert!(matches!(race(vec![dead]).await, Err(ConnectError::Unreachable { .. })));
         assert!(race(vec![]).await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn an_address_is_reached_through_the_interface_of_its_zone() {
+        let listener = tokio::net::TcpListener::bind("[::1]:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let stream = connect(&address("::1%1", port), Duration::from_secs(10)).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap().port(), port);
+        let nowhere = connect(&address("fe80::1%no-such-one", port), Duration::from_secs(10)).await;
+        assert!(matches!(nowhere, Err(ConnectError::LookUp { .. })), "{nowhere:?}");
     }
 
     #[tokio::test]

@@ -72,7 +72,7 @@ pub enum Event<'a> {
     /// An attempt failed and another follows. Of connections that are lost together, one is told.
     Retrying {
         /// What went wrong.
-        error: &'a dyn std::error::Error,
+        error: &'a (dyn std::error::Error + 'static),
         /// The attempt that failed, counted since the last one that brought anything.
         attempt: u32,
         /// The wait before the next one.

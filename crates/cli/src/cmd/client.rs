@@ -89,7 +89,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let result = block_on(fetch(args));
     match &result {
         Ok(downloaded) => report(downloaded, args),
-        Err(failure) => progress::tell_failure(failure, &args.output, Some(&args.url())),
+        Err(failure) => progress::tell_failure(failure, &args.output, &[args.url()]),
     }
     result.map(drop)
 }

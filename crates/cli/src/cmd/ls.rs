@@ -1,5 +1,7 @@
 //! `towline ls URL`: what is in a folder on a server.
 
+use std::slice;
+
 use anyhow::{Context, anyhow};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -71,8 +73,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         }
     });
     if let Err(failure) = &result {
-        let url = if let [url] = &args.url[..] { Some(url.to_string()) } else { None };
-        progress::tell_failure(failure, &args.output, url.as_deref());
+        progress::tell_failure(failure, &args.output, &args.url);
     }
     result
 }
@@ -95,7 +96,7 @@ async fn list_all(args: &Args) -> Result<(), Failure> {
             Err(failure) if args.url.len() == 1 => return Err(failure),
             Err(failure) => {
                 output::error(&failure);
-                progress::tell_failure(&failure, &args.output, Some(&url.to_string()));
+                progress::tell_failure(&failure, &args.output, slice::from_ref(url));
                 failed.push(failure.exit);
             }
         }

@@ -10,13 +10,13 @@ use towline_client::monitor::{Event, Monitor};
 
 use super::line::{line, shortened};
 use super::state::Progress;
-use super::{messages, terminal};
+use super::terminal;
 use crate::output;
 
 /// How often the line is redrawn.
 const TICK: Duration = Duration::from_millis(200);
 
-/// Shows how far a transfer is on the last line; messages scroll above it.
+/// Shows how far a transfer is on the last line; what is printed scrolls above it.
 pub(crate) struct Bar {
     bar: ProgressBar,
     shown: Shown,
@@ -50,7 +50,6 @@ impl Bar {
 impl Monitor for Bar {
     fn on_event(&self, event: &Event<'_>) {
         self.shown.lock().note(event, Instant::now());
-        messages::print(event);
         if let Event::Published { .. } = event {
             self.bar.finish_and_clear();
         }

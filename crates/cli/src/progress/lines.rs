@@ -5,11 +5,10 @@ use std::time::Instant;
 
 use towline_client::monitor::{Event, Monitor};
 
-use super::messages;
 use super::state::Tenths;
 use crate::output;
 
-/// Prints a line at every tenth of the way, and at everything that goes wrong.
+/// Prints a line at every tenth of the way.
 pub(crate) struct Lines {
     name: String,
     tenths: Mutex<Tenths>,
@@ -20,20 +19,15 @@ impl Lines {
     pub(crate) fn new(name: &str) -> Self {
         Self { name: name.to_owned(), tenths: Mutex::new(Tenths::new()) }
     }
+}
 
-    fn note(&self, event: &Event<'_>) {
+impl Monitor for Lines {
+    fn on_event(&self, event: &Event<'_>) {
         let now = Instant::now();
         let mut tenths = self.tenths.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(percent) = tenths.note(event, now) {
             let facts = tenths.progress.facts(now).join(", ");
             output::message(format_args!("{}: {percent} % ({facts})", self.name));
         }
-    }
-}
-
-impl Monitor for Lines {
-    fn on_event(&self, event: &Event<'_>) {
-        self.note(event);
-        messages::print(event);
     }
 }

@@ -43,8 +43,8 @@ impl Monitor for Log {
                 tracing::info!("{name}: {size} bytes follow{md5}");
             }
             Event::Damaged { bytes } => tracing::warn!("{name}: {bytes} bytes came damaged"),
-            Event::Retrying { error, attempt, wait, discarded_bytes } => {
-                let retry = Retry { error, wait: *wait, discarded_bytes: *discarded_bytes };
+            &Event::Retrying { error, attempt, wait, discarded_bytes } => {
+                let retry = Retry { error, attempt, wait, discarded_bytes };
                 tracing::warn!("{name}: attempt {attempt} failed: {retry}");
             }
             Event::FileFailed { path, reason } => tracing::warn!("{name}: {path}: {reason}"),

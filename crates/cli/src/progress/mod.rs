@@ -12,6 +12,7 @@ mod quiet;
 mod state;
 mod terminal;
 
+use std::fmt::Display;
 use std::io::IsTerminal;
 
 use serde_json::json;
@@ -28,33 +29,36 @@ pub(crate) use self::json::{EVENTS, print as print_json, with_path};
 
 /// The watchers of a transfer, as the user asked for them: of `name`, which is safe to print, from `url`.
 pub(crate) fn watchers(output: &OutputArgs, name: &str, url: &str) -> Vec<Box<dyn Monitor>> {
-    let logged = Box::new(log::Log::new(name));
+    let mut watchers = messages(output, name);
     if output.json {
-        return vec![logged, Box::new(json::Json::new(url)), Box::new(quiet::Quiet)];
+        watchers.push(Box::new(json::Json::new(url)));
+    } else if !output.quiet && std::io::stderr().is_terminal() {
+        watchers.push(Box::new(Bar::new(name)));
+    } else if !output.quiet && !output.is_logged() {
+        watchers.push(Box::new(lines::Lines::new(name)));
     }
-    let shown: Box<dyn Monitor> = if output.quiet {
-        Box::new(quiet::Quiet)
-    } else if std::io::stderr().is_terminal() {
-        Box::new(Bar::new(name))
-    } else {
-        Box::new(lines::Lines::new(name))
-    };
-    vec![logged, shown]
+    watchers
 }
 
 /// The watchers of what has no progress to show; `name` is safe to print.
 pub(crate) fn messages(output: &OutputArgs, name: &str) -> Vec<Box<dyn Monitor>> {
-    let logged = Box::new(log::Log::new(name));
-    if output.quiet || output.json {
-        return vec![logged, Box::new(quiet::Quiet)];
+    let mut watchers: Vec<Box<dyn Monitor>> = vec![Box::new(log::Log::new(name))];
+    if output.is_logged() {
+        // The log says it all.
+    } else if output.quiet || output.json {
+        watchers.push(Box::new(quiet::Quiet));
+    } else {
+        watchers.push(Box::new(messages::Messages));
     }
-    vec![logged, Box::new(lines::Lines::new(name))]
+    watchers
 }
 
-/// Logs why what is at `url` was not fetched, or the whole command fails, and tells it to programs that read events.
-pub(crate) fn tell_failure(failure: &Failure, output: &OutputArgs, url: Option<&str>) {
+/// Logs why what is at the URL was not fetched, or the whole command fails where it has several, and tells it to programs
+/// that read events.
+pub(crate) fn tell_failure<U: Display>(failure: &Failure, output: &OutputArgs, urls: &[U]) {
     tracing::error!("{failure}");
     if output.json {
+        let url = if let [url] = urls { Some(url.to_string()) } else { None };
         let (error, exit) = (failure.to_string(), failure.exit as u8);
         let failed = json!({"event": "failed", "url": url, "error": error, "exit": exit});
         output::event(JsonLine(failed));

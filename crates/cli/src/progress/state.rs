@@ -39,6 +39,8 @@ pub(super) struct Progress {
     /// None where it is about one file.
     pub(super) files: Option<Files>,
     arrived_bytes: u64,
+    /// When anything was last found to be here.
+    moved_at: Option<Instant>,
     /// When how many bytes had arrived.
     samples: VecDeque<(Instant, u64)>,
 }
@@ -111,6 +113,7 @@ impl Progress {
             Event::Started { size, .. } => {
                 let (connections, repaired_bytes) = (self.connections, self.repaired_bytes);
                 *self = Self { size: *size, connections, repaired_bytes, ..Self::default() };
+                self.moved_at = Some(now);
                 self.samples.push_back((now, 0));
             }
             Event::Connections { count } => self.connections = *count,
@@ -134,6 +137,9 @@ impl Progress {
                 self.repaired_bytes += bytes;
             }
             _ => {}
+        }
+        if let Event::Received { .. } | Event::Holes { .. } | Event::Kept { .. } = event {
+            self.moved_at = Some(now);
         }
         let is_of_a_tree = matches!(event, Event::Found { .. } | Event::FoundAll);
         if is_of_a_tree || self.files.is_some() {
@@ -189,11 +195,19 @@ impl Progress {
         u64::try_from(milliseconds).ok().map(Duration::from_millis)
     }
 
+    /// Whether nothing has come for long, and something should.
+    fn is_stalled(&self, now: Instant) -> bool {
+        let is_long_ago = |moved_at| now.duration_since(moved_at) >= WINDOW;
+        self.moved_at.is_some_and(is_long_ago) && self.done_bytes() < self.size
+    }
+
     /// All that there is to tell, the most telling first.
     pub(super) fn facts(&self, now: Instant) -> Vec<String> {
         let mut facts = vec![output::part(self.done_bytes(), self.size).to_string()];
-        if let Some(rate) = self.bytes_per_s(now) {
-            facts.push(format!("{}/s", output::short_size(rate)));
+        match self.bytes_per_s(now) {
+            _ if self.is_stalled(now) => facts.push("stalled".to_owned()),
+            Some(rate) => facts.push(format!("{}/s", output::short_size(rate))),
+            None => {}
         }
         if let Some(time) = self.time_left(now) {
             facts.push(format!("{} left", output::short_time(time)));
@@ -338,6 +352,20 @@ mod tests {
             progress.facts(now),
             ["430 of 1024 MiB", "330 MiB/s", "2 s left", "2 conn.", "100 MiB resumed"]
         );
+    }
+
+    #[test]
+    fn what_should_come_and_does_not_is_told_as_stalled() {
+        let began = Instant::now();
+        let after = |seconds| began + Duration::from_secs(seconds);
+        let mut progress = started(4 * MIB, began);
+        progress.note(&Event::Received { bytes: 2 * MIB }, after(1));
+        assert_eq!(progress.facts(after(2))[1], "1024 KiB/s");
+        assert_eq!(progress.facts(after(6)), ["2048 of 4096 KiB", "stalled"]);
+        progress.note(&Event::Kept { bytes: MIB }, after(7));
+        assert_eq!(progress.facts(after(8))[1], "0 B/s");
+        progress.note(&Event::Received { bytes: MIB }, after(9));
+        assert!(!progress.facts(after(60)).contains(&"stalled".to_owned()), "nothing is left");
     }
 
     #[test]

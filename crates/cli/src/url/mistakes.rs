@@ -1,8 +1,6 @@
 //! What somebody most likely meant who wrote something else than a URL. Pure.
 
-use std::net::Ipv6Addr;
-
-use towline_client::connect::HostError;
+use towline_client::connect::{Host, HostError};
 use towline_proto::name::NameError;
 
 use super::{PlaceError, SCHEME};
@@ -32,10 +30,6 @@ pub(crate) enum Mistake {
     User { user: String, place: String, rest: String },
     #[error("an IPv6 address is written in brackets: {0}")]
     Bracketless(String),
-    #[error(
-        "an address with a zone (`%{0}`) cannot be used: name the server, or use another address of it"
-    )]
-    Zone(String),
     #[error("`{0}` is not a port; that is a number from 1 to 65535")]
     Port(String),
     #[error("{0}; a URL is HOST[:PORT]/PATH")]
@@ -103,10 +97,13 @@ pub(super) fn in_place(place: &str, path: Option<&str>, error: PlaceError) -> Mi
         let rest = rest.collect::<Vec<_>>().join("/");
         return Mistake::User { user: user.to_owned(), place: host.to_owned(), rest };
     }
-    if let Some((address, zone)) = place.trim_start_matches('[').split_once('%')
-        && address.parse::<Ipv6Addr>().is_ok()
-    {
-        return Mistake::Zone(zone.split([']', ':']).next().unwrap_or(zone).to_owned());
+    match &in_brackets(place)[..] {
+        [whole, with_port] => {
+            let (whole, with_port) = (with_path(whole), with_path(with_port));
+            return Mistake::Bracketless(format!("{whole}, or {with_port} with a port"));
+        }
+        [one] => return Mistake::Bracketless(with_path(one)),
+        _ => {}
     }
     if let Some((host, module)) = place.split_once("::")
         && !host.is_empty()
@@ -114,20 +111,8 @@ pub(super) fn in_place(place: &str, path: Option<&str>, error: PlaceError) -> Mi
     {
         return Mistake::Rsync(with_path(&format!("{host}/{module}")));
     }
-    let colons = place.matches(':').count();
-    if colons > 1 && !place.contains(']') {
-        let bare = place.trim_start_matches('[');
-        let whole = bare.parse::<Ipv6Addr>().ok().map(|_| with_path(&format!("[{bare}]")));
-        let before_port = bare.rsplit_once(':').filter(|(address, port)| {
-            address.parse::<Ipv6Addr>().is_ok() && port.parse::<u16>().is_ok_and(|port| port > 0)
-        });
-        let with_port =
-            before_port.map(|(address, port)| with_path(&format!("[{address}]:{port}")));
-        return Mistake::Bracketless(match (whole, with_port) {
-            (Some(whole), Some(with_port)) => format!("{whole}, or {with_port} with a port"),
-            (Some(one), None) | (None, Some(one)) => one,
-            (None, None) => with_path("[ADDRESS]:PORT"),
-        });
+    if place.matches(':').count() > 1 && !place.contains(']') {
+        return Mistake::Bracketless(with_path("[ADDRESS]:PORT"));
     }
     match error {
         PlaceError::Host(error) => Mistake::Host(error),
@@ -143,6 +128,18 @@ pub(super) fn in_place(place: &str, path: Option<&str>, error: PlaceError) -> Mi
             Mistake::Scp(parts.collect::<Vec<_>>().join("/"))
         }
     }
+}
+
+/// What IPv6 addresses without brackets can mean: as they are, and with a port at their end.
+fn in_brackets(place: &str) -> Vec<String> {
+    let is_address = |text: &str| text.contains(':') && text.parse::<Host>().is_ok();
+    let bare = place.trim_start_matches('[');
+    let whole = is_address(bare).then(|| format!("[{bare}]"));
+    let with_port = bare.rsplit_once(':').filter(|(address, port)| {
+        is_address(address) && port.parse::<u16>().is_ok_and(|port| port > 0)
+    });
+    let with_port = with_port.map(|(address, port)| format!("[{address}]:{port}"));
+    whole.into_iter().chain(with_port).collect()
 }
 
 #[cfg(test)]
@@ -162,6 +159,8 @@ mod tests {
             ("::1:19999/a", "[::1]:19999/a"),
             ("[::1:19999/a", "[::1]:19999/a"),
             ("fe80::1:9999/x", "[fe80::1:9999]/x, or [fe80::1]:9999/x with a port"),
+            ("fe80::1%eth0/x", "[fe80::1%eth0]/x"),
+            ("fe80::1%eth0:80/x", "[fe80::1%eth0]:80/x"),
         ] {
             assert_eq!(told(text), format!("an IPv6 address is written in brackets: {proper}"));
         }
@@ -195,13 +194,6 @@ mod tests {
         for (text, proper) in [("host::module/a", "host/module/a"), ("host::module", "host/module")]
         {
             assert_eq!(told(text), format!("that is how rsync writes it; here it is {proper}"));
-        }
-    }
-
-    #[test]
-    fn an_address_with_a_zone_is_told_to_be_of_no_use() {
-        for text in ["fe80::1%eth0/a", "[fe80::1%eth0]:9999/a"] {
-            assert!(told(text).contains("a zone (`%eth0`) cannot be used"), "{text}");
         }
     }
 

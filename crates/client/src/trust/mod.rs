@@ -179,7 +179,7 @@ impl Trust {
             Ok(expectation) => expectation,
             Err(source) => return Err(TrustError::Authorities { place, source }),
         };
-        let Ok(connector) = Connector::new(place.host(), expectation) else {
+        let Ok(connector) = Connector::new(place.certified_host(), expectation) else {
             return Err(TrustError::Name(place));
         };
         let connector = match shown {

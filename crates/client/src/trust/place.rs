@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use crate::connect::{Address, Host};
+use crate::connect::{Address, Host, split_zone};
 
 /// A server as it is remembered: names in lower case without a dot at their end, addresses in their canonical form.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,16 +22,17 @@ impl Place {
     /// The place at an address.
     pub fn of(address: &Address) -> Self {
         let host = address.host.as_str();
-        let host = match host.parse::<IpAddr>() {
-            Ok(address) => address.to_canonical().to_string(),
-            Err(_) => host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase(),
+        let host = match (host.parse::<IpAddr>(), split_zone(host)) {
+            (Ok(address), _) => address.to_canonical().to_string(),
+            (_, Some((address, zone))) => format!("{address}%{zone}"),
+            (_, None) => host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase(),
         };
         Self { host, port: address.port }
     }
 
-    /// The host, without brackets.
-    pub fn host(&self) -> &str {
-        &self.host
+    /// What a certificate can be for: the host, without brackets, and without a zone, which means something only here.
+    pub(super) fn certified_host(&self) -> &str {
+        self.host.split_once('%').map_or(&self.host, |(address, _)| address)
     }
 }
 
@@ -69,6 +70,7 @@ mod tests {
             ("[0:0::1]:9999", "[::1]:9999"),
             ("[2001:DB8::00A]:80", "[2001:db8::a]:80"),
             ("[::ffff:192.0.2.1]:80", "192.0.2.1:80"),
+            ("[FE80::0:1%Lan0]:80", "[fe80::1%Lan0]:80"),
         ] {
             assert_eq!(text.parse::<Place>().unwrap().to_string(), spelling);
         }

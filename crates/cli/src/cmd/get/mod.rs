@@ -6,6 +6,7 @@ mod one;
 mod tree;
 
 use std::path::{Path, PathBuf};
+use std::slice;
 
 use anyhow::{Context, anyhow};
 use towline_client::native::{Busy, Connections, Server};
@@ -89,8 +90,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     raise_descriptor_limit();
     let result = block_on(fetch_all(args));
     if let Err(failure) = &result {
-        let url = if let [url] = &args.url[..] { Some(url.to_string()) } else { None };
-        progress::tell_failure(failure, &args.output, url.as_deref());
+        progress::tell_failure(failure, &args.output, &args.url);
     }
     result
 }
@@ -150,7 +150,7 @@ async fn fetch_all(args: &Args) -> Result<(), Failure> {
             }
             Err(failure) => {
                 output::error(&failure);
-                progress::tell_failure(&failure, &args.output, Some(&url.to_string()));
+                progress::tell_failure(&failure, &args.output, slice::from_ref(url));
                 failed.push(failure.exit);
             }
         }

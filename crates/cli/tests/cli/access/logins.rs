@@ -32,7 +32,7 @@ fn a_token_in_a_file_must_be_its_owners_alone() {
     let get = || run(&mut office.get(&server, "lab/results", &["--token-file", "token"]));
     std::fs::set_permissions(office.path("token"), Permissions::from_mode(0o644)).unwrap();
     let ran = get();
-    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert_eq!(ran.code, Some(2), "{ran:?}");
     assert!(ran.stderr.contains("chmod 600"), "{ran:?}");
     std::fs::set_permissions(office.path("token"), Permissions::from_mode(0o600)).unwrap();
     let ran = get();
@@ -143,7 +143,7 @@ fn a_token_file_that_is_of_no_use_is_named_with_what_is_wrong() {
         ("binary", "--token-file: cannot read binary"),
     ] {
         let ran = run(&mut office.get(&server, "lab/results", &["--token-file", file]));
-        assert_eq!(ran.code, Some(1), "{ran:?}");
+        assert_eq!(ran.code, Some(2), "{ran:?}");
         assert!(ran.stderr.contains(why), "{ran:?}");
     }
 }

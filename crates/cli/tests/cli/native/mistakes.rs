@@ -43,6 +43,35 @@ fn a_server_that_refuses_is_told_with_what_to_look_at_also_to_the_classic_client
 }
 
 #[test]
+fn what_can_be_looked_at_is_told_before_the_first_wait_and_once() {
+    let site = Site::new();
+    let url = format!("{}/file", site.reserve());
+    // The log has its own line of how it ends.
+    for (details, lines) in [(None, 2), (Some("-v"), 3)] {
+        let args = ["get", "--plain", "--retries", "1", "-d", "got", &url];
+        let ran = run(&mut site.towline(args.into_iter().chain(details)));
+        assert_eq!(ran.code, Some(5), "{ran:?}");
+        let about = ran.stderr.lines().filter(|line| line.contains("Connection refused"));
+        let about: Vec<_> = about.collect();
+        assert_eq!(about.len(), lines, "{ran:?}");
+        assert!(about[0].contains("trying again in 1 s; is a server running there"), "{ran:?}");
+        assert!(about[lines - 1].starts_with("towline: file was not fetched"), "{ran:?}");
+    }
+}
+
+#[test]
+fn a_password_in_a_url_is_not_shown_again() {
+    let site = Site::new();
+    for args in [&["get", "ann:secret@files.example/a"][..], &["login", "ann:secret@files.example"]]
+    {
+        let ran = run(&mut site.towline(args.iter().copied()));
+        assert_eq!(ran.code, Some(2), "{ran:?}");
+        assert!(ran.stderr.contains("ann:…@files.example"), "{ran:?}");
+        assert!(!ran.stderr.contains("secret"), "{ran:?}");
+    }
+}
+
+#[test]
 fn a_hash_that_is_none_is_told_the_way_it_should_be_written() {
     let site = Site::new();
     let hash = "0f".repeat(32);

@@ -242,7 +242,7 @@ async fn arguments_that_do_not_go_together_exit_2_and_a_folder_needs_r() {
     slash.assert_failed(2);
     assert!(slash.stderr.contains("leave out the slash"), "{}", slash.stderr);
     let folder = got(grove.get_many(&["tree"], &["-d", "new"])).await;
-    folder.assert_failed(1);
+    folder.assert_failed(2);
     assert!(folder.stderr.contains("get -r fetches folders"), "{}", folder.stderr);
     let file = got(grove.get_many(&["tree/a.txt"], &["-r", "-d", "new"])).await;
     assert_eq!(file.code, Some(0), "with -r, a file comes as well: {file:?}");
