@@ -52,6 +52,15 @@ pub fn hash_file(file: &File, mut on_read: impl FnMut(u64)) -> io::Result<FileHa
     Ok(FileHashes { blake3: blake3.finalize(), md5: Md5Digest(md5.finalize().into()), bytes })
 }
 
+/// Hashes a file's content by BLAKE3 alone.
+pub fn blake3_of(file: &File) -> io::Result<blake3::Hash> {
+    let mut blake3 = blake3::Hasher::new();
+    read_through(file, |chunk| {
+        blake3.update(chunk);
+    })?;
+    Ok(blake3.finalize())
+}
+
 impl FileMd5 {
     /// Reads on, for some `bytes` and as long as `is_wanted`, which is asked after each step. It is always the same file.
     pub fn read_on(

@@ -1,11 +1,11 @@
 //! Unfinished files and folders that nobody else has a hand in. In a folder that several users may write into, anybody
 //! can make what has their names first; and whoever owns a file, or may write to it, owns what is published from it.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{
-    AtFlags, FileType, FlockOperation, Mode, OFlags, Stat, flock, fstat, mkdirat, openat, statat,
-    unlinkat,
+    AtFlags, FileType, FlockOperation, Mode, OFlags, Stat, chmod, flock, fstat, mkdirat, openat,
+    statat, unlinkat,
 };
 use rustix::io::Errno;
 use rustix::process::geteuid;
@@ -16,6 +16,9 @@ const RACES_MAX: usize = 100;
 
 /// Permissions of new files, before the user's mask.
 const NEW_FILE_MODE: Mode = Mode::from_bits_truncate(0o666);
+
+/// What we need of our own files.
+const OWNER_WRITES: Mode = Mode::RUSR.union(Mode::WUSR);
 
 /// Bits that let others than the owner write.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
@@ -60,18 +63,6 @@ pub(crate) fn take(parent: BorrowedFd<'_>, name: &[u8], kind: Kind) -> Result<Ow
     Err(OwnError::Busy)
 }
 
-/// The same for a file that only those use who have taken another one, by which it is locked.
-pub(crate) fn open_file(parent: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, OwnError> {
-    for _ in 0..RACES_MAX {
-        let found = open_or_make(parent, name, Kind::File)?;
-        if is_own(&found, parent, name, Kind::File)? {
-            return Ok(found);
-        }
-        Kind::File.remove(parent, name)?;
-    }
-    Err(OwnError::Busy)
-}
-
 /// Whether the name is that of what is open.
 pub(crate) fn leads_to(parent: impl AsFd, name: &[u8], open: impl AsFd) -> Result<bool, Errno> {
     let open = fstat(open)?;
@@ -89,11 +80,27 @@ fn open_or_make(parent: BorrowedFd<'_>, name: &[u8], kind: Kind) -> Result<Owned
                 Ok(()) | Err(Errno::EXIST) => {}
                 Err(errno) => return Err(errno.into()),
             },
+            // One that is whole may have the permissions of what it was to become.
+            Err(Errno::ACCESS) if kind == Kind::File && make_writable(parent, name).is_ok() => {}
             Err(errno) => return Err(refused(parent, name, errno)),
             Ok(opened) => return Ok(opened),
         }
     }
     Err(OwnError::Busy)
+}
+
+/// Lets us read and write a file of ours that we may not. Fails where it is another's, or nothing was missing.
+fn make_writable(parent: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let found = openat(parent, name, flags, Mode::empty())?;
+    let stat = fstat(&found)?;
+    let mode = Mode::from_raw_mode(stat.st_mode);
+    let is_ours = Kind::File.is_of(&stat) && stat.st_uid == geteuid().as_raw();
+    if !is_ours || mode.contains(OWNER_WRITES) {
+        return Err(Errno::ACCESS);
+    }
+    // What is opened as a path alone is changed by this name of it (proc(5)).
+    chmod(format!("/proc/self/fd/{}", found.as_raw_fd()), mode | OWNER_WRITES)
 }
 
 /// What the system's refusal to open something means.
@@ -171,7 +178,7 @@ impl Kind {
 
     /// What one looks like that is made now.
     fn sample(self, parent: BorrowedFd<'_>, name: &[u8]) -> Result<Stat, OwnError> {
-        let name = part_name_of(&[name, b".sample"].concat());
+        let name = beside_part(name, b".sample");
         // Left by somebody who was killed here.
         self.remove(parent, &name)?;
         self.make(parent, &name)?;
@@ -193,6 +200,12 @@ pub(crate) fn part_name_of(file_name: &[u8]) -> Vec<u8> {
     part_name(file_name, &hash[..16])
 }
 
+/// The name of something else that belongs to `file_name`, told apart by `ending`. No file is received under it: that one
+/// would have a part's name itself, which no file on a server has.
+pub(crate) fn beside_part(file_name: &[u8], ending: &[u8]) -> Vec<u8> {
+    part_name_of(&part_name_of(&[file_name, ending].concat()))
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs::{Permissions, create_dir, read, set_permissions, write};
@@ -201,9 +214,28 @@ mod tests {
     use super::*;
 
     #[test]
+    fn one_of_ours_that_has_become_read_only_is_writable_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let part = folder.path().join("part");
+        write(&part, "whole").unwrap();
+        set_permissions(&part, Permissions::from_mode(0o444)).unwrap();
+        let parent = std::fs::File::open(folder.path()).unwrap();
+        make_writable(parent.as_fd(), b"part").unwrap();
+        assert_eq!(part.metadata().unwrap().permissions().mode() & 0o777, 0o644);
+        assert_eq!(
+            make_writable(parent.as_fd(), b"part"),
+            Err(Errno::ACCESS),
+            "nothing is missing"
+        );
+        std::os::unix::fs::symlink("part", folder.path().join("link")).unwrap();
+        set_permissions(&part, Permissions::from_mode(0o444)).unwrap();
+        assert_eq!(make_writable(parent.as_fd(), b"link"), Err(Errno::ACCESS));
+    }
+
+    #[test]
     fn what_may_be_ours_is_not_removed() {
         let folder = tempfile::tempdir().unwrap();
-        let (part, sample) = (folder.path().join("part"), part_name_of(b"part.sample"));
+        let (part, sample) = (folder.path().join("part"), beside_part(b"part", b".sample"));
         write(&part, "some").unwrap();
         set_permissions(&part, Permissions::from_mode(0o664)).unwrap();
         // Nothing can be made to compare it with.

@@ -19,7 +19,6 @@ mod waves;
 mod worker;
 
 use std::fs::File;
-use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -28,7 +27,7 @@ use tokio::time::sleep;
 use towline_proto::name::RemoteName;
 use towline_proto::native::message::Info;
 use towline_proto::piece::merge;
-use towline_store::hashing::hash_file;
+use towline_store::hashing::blake3_of;
 use towline_store::staged::{AtTarget, Base, Durability, Existing, Leftovers, StageError, Staged};
 use towline_store::tree::{Attributes, Mode};
 
@@ -39,6 +38,7 @@ pub use self::login::{log_in, may_log_in};
 pub use self::other_service::OtherService;
 use self::retries::Retries;
 pub use self::seats::Seats;
+use self::server::IDLE_MAX;
 pub use self::server::Server;
 use self::session::Session;
 pub use self::session::SessionError;
@@ -331,10 +331,15 @@ async fn look(
     monitor: &dyn Monitor,
     kept: &mut KeptPieces,
 ) -> Result<Beginning, Failure> {
-    let (mut session, info) = open(options, monitor).await?;
+    let (mut session, mut info) = open(options, monitor).await?;
+    let opened = Instant::now();
     if let Some(downloaded) = look_at_existing(staged, options, &mut session, &info).await? {
         options.server.give_back(session);
         return Ok(Beginning::UpToDate(downloaded));
+    }
+    if opened.elapsed() >= IDLE_MAX {
+        // To read what is here took so long that the server may have closed it.
+        (session, info) = open(options, monitor).await?;
     }
     kept.sort_out(options, &mut session, &info).await?;
     Ok(Beginning::Session(session, info))
@@ -366,6 +371,11 @@ async fn look_at_existing(
         return may_replace(options, path).map(|()| None);
     }
     check_root(options, info, local)?;
+    if options.existing == Existing::Replace
+        && let Some(attributes) = options.keep.attributes(info.modified_ns, info.mode)
+    {
+        staged.set_existing_attributes(attributes)?;
+    }
     let tally = Tally { kept_bytes: size, was_up_to_date: true, ..Tally::default() };
     Ok(Some(Downloaded { path, size, root: local, tally, elapsed: Duration::ZERO }))
 }
@@ -392,8 +402,7 @@ async fn remote_root(
 }
 
 async fn hash_local(file: File, path: PathBuf) -> Result<blake3::Hash, Failure> {
-    let hash = move || Ok(hash_file(&file, |_| ())?.blake3);
-    let hashed: io::Result<_> = spawn_blocking(hash).await.map_err(io::Error::from).flatten();
+    let hashed = joined(spawn_blocking(move || blake3_of(&file)).await);
     hashed.map_err(|source| StageError::File { step: "read", path, source }.into())
 }
 

@@ -15,7 +15,7 @@ use crate::trust::Trust;
 
 /// A session that nobody has used for so long is not used any more: servers close theirs after a while, and what lies
 /// between may forget it without a word.
-const IDLE_MAX: Duration = Duration::from_mins(1);
+pub(super) const IDLE_MAX: Duration = Duration::from_mins(1);
 
 /// How often it is tried whether a server has a place by now.
 const PLACE_POLL: Duration = Duration::from_secs(1);

@@ -27,7 +27,7 @@ use crate::connect::{Address, ConnectError, connect};
 use crate::trust::{Distrusted, Stranger, Trust};
 
 /// Heartbeats that are borne before an answer: hours' worth from an honest server, which sends one in seconds.
-const HEARTBEATS_MAX: u32 = 10_000;
+pub(super) const HEARTBEATS_MAX: u32 = 10_000;
 
 /// A connection whose prefaces are exchanged.
 #[derive(Debug)]

@@ -20,7 +20,7 @@ use towline_store::staged::{StageError, Staged};
 use super::growth::Growth;
 use super::session::Session;
 use super::sync_ahead::SyncAhead;
-use super::worker::{Job, Report, Worker};
+use super::worker::{Job, RUNS_AHEAD, Report, Worker};
 use super::{Failure, Options, Tally, joined};
 use crate::journal;
 use crate::known_hashes::KnownHashes;
@@ -29,9 +29,6 @@ use crate::plan::{Arrival, Plan, TakeOver, WorkerId};
 
 /// Who looks at the pieces that an earlier attempt left.
 const KEEPER: WorkerId = WorkerId(u32::MAX);
-
-/// Runs that a connection has at hand: the one that comes, and the one asked for meanwhile.
-const RUNS_AHEAD: usize = 2;
 
 /// How often progress is told, and idle connections are looked after.
 const TICK: Duration = Duration::from_millis(100);
@@ -77,7 +74,8 @@ pub(super) struct Transfer<'a> {
 
 /// A worker, as whoever leads sees it.
 struct Hired {
-    orders: mpsc::Sender<Range<u32>>,
+    /// To its connection, where it has one. What a lost one was told goes back to the plan, and reaches no other.
+    orders: Option<mpsc::Sender<Range<u32>>>,
     /// Pieces that it was told to fetch and has said nothing of.
     owed_pieces: u32,
     task: AbortHandle,
@@ -246,21 +244,22 @@ impl<'a> Transfer<'a> {
     ) {
         let id = WorkerId(self.workers_begun);
         self.workers_begun += 1;
-        let (orders, runs) = mpsc::channel(RUNS_AHEAD);
         let worker = Worker {
             id,
             job: Arc::clone(&self.job),
-            runs,
             reports: reports.clone(),
             unfinished_bytes: AtomicU64::new(0),
         };
         let task = tasks.spawn(worker.run(session));
-        self.workers.insert(id, Hired { orders, owed_pieces: 0, task });
+        self.workers.insert(id, Hired { orders: None, owed_pieces: 0, task });
     }
 
     fn take_note(&mut self, id: WorkerId, report: Report) -> Result<Option<Ending>, Failure> {
         match report {
-            Report::Ready => {
+            Report::Ready { orders } => {
+                if let Some(worker) = self.workers.get_mut(&id) {
+                    worker.orders = Some(orders);
+                }
                 self.connected.insert(id);
                 self.tell_connections();
                 for _ in 0..RUNS_AHEAD {
@@ -283,7 +282,7 @@ impl<'a> Transfer<'a> {
                 self.plan.lost(id);
                 self.idle.remove(&id);
                 if let Some(worker) = self.workers.get_mut(&id) {
-                    worker.owed_pieces = 0;
+                    (worker.orders, worker.owed_pieces) = (None, 0);
                 }
                 if self.connected.remove(&id) {
                     self.tell_connections();
@@ -358,6 +357,8 @@ impl<'a> Transfer<'a> {
         self.plan.failed(id, index);
         self.supply_idle();
         let bytes = self.job.geometry.bytes_of(index..index + 1);
+        // They are told as received before they are told as damaged.
+        self.tell_progress();
         self.tally.repaired_bytes += bytes;
         self.monitor.on_event(&Event::Damaged { bytes });
         let damages = self.damages.entry(index).or_default();
@@ -369,7 +370,7 @@ impl<'a> Transfer<'a> {
     fn supply(&mut self, id: WorkerId) {
         let now = self.now();
         let Some(Hired { orders, owed_pieces, .. }) = self.workers.get_mut(&id) else { return };
-        let Ok(place) = orders.try_reserve() else { return };
+        let Some(Ok(place)) = orders.as_ref().map(mpsc::Sender::try_reserve) else { return };
         match self.plan.take(id, now) {
             Some(run) => {
                 *owed_pieces += run.end - run.start;

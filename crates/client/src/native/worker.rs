@@ -23,6 +23,9 @@ use super::session::{Frame, Session, SessionError};
 use crate::plan::WorkerId;
 use crate::retry::Jitter;
 
+/// Runs that a connection has at hand: the one that comes, and the one asked for meanwhile.
+pub(super) const RUNS_AHEAD: usize = 2;
+
 /// Zeros for holes, hashed and if need be written this many at a time.
 const ZEROS: &[u8] = &[0; 64 * 1_024];
 
@@ -32,8 +35,8 @@ const HOLE_BYTES_MIN: usize = 4_096;
 /// What a worker tells whoever leads the transfer.
 #[derive(Debug)]
 pub(super) enum Report {
-    /// It is connected and has nothing to do.
-    Ready,
+    /// It is connected and has nothing to do but what it is told over this channel, which ends with the connection.
+    Ready { orders: mpsc::Sender<Range<u32>> },
     /// A piece came, was verified, and is written.
     Arrived { index: u32, hash: PieceHash },
     /// A piece came that is not what its hash says.
@@ -92,7 +95,6 @@ impl From<SessionError> for Stop {
 pub(super) struct Worker {
     pub(super) id: WorkerId,
     pub(super) job: Arc<Job>,
-    pub(super) runs: mpsc::Receiver<Range<u32>>,
     pub(super) reports: mpsc::Sender<(WorkerId, Report)>,
     /// What has come of the piece at hand.
     pub(super) unfinished_bytes: AtomicU64,
@@ -122,8 +124,6 @@ impl Worker {
                 }
             };
             let wait = if let Report::Lost { wait, .. } = &report { *wait } else { None };
-            // Runs that were given to the lost connection go back to the plan, with whoever leads.
-            while self.runs.try_recv().is_ok() {}
             if self.reports.send((self.id, report)).await.is_err() {
                 return;
             }
@@ -150,15 +150,16 @@ impl Worker {
             Some(session) => session,
             None => options.server.look_up(&options.name).await?.0,
         };
-        self.report(Report::Ready).await?;
+        let (orders, mut runs) = mpsc::channel(RUNS_AHEAD);
+        self.report(Report::Ready { orders }).await?;
         let mut asked = VecDeque::new();
         let mut held = Held::new();
         loop {
-            while let Ok(run) = self.runs.try_recv() {
+            while let Ok(run) = runs.try_recv() {
                 asked.push_back(self.ask(&mut session, run).await?);
             }
             if asked.is_empty() {
-                let Some(run) = self.runs.recv().await else {
+                let Some(run) = runs.recv().await else {
                     options.server.give_back(session);
                     return Ok(());
                 };

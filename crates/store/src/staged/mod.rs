@@ -8,12 +8,12 @@ mod tests;
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io;
+use std::io::{self, Seek};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustix::fs::unlinkat;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
@@ -25,7 +25,7 @@ pub use self::error::StageError;
 pub(crate) use self::error::is_of_the_disk;
 pub use crate::folders::Base;
 use crate::folders::{NewFolders, rename_noreplace, sync_folder};
-use crate::own::{self, Kind, part_name_of};
+use crate::own::{self, Kind, beside_part, part_name_of};
 use crate::seen::BLOCK_BYTES;
 use crate::syncer::Syncer;
 use crate::tree::Attributes;
@@ -33,6 +33,9 @@ use crate::tree::Attributes;
 /// How what has a name already is opened: through no link, and without waiting for anybody.
 const OPEN_EXISTING: OFlags =
     OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
+
+/// What tells a file's journal from its part.
+pub(crate) const JOURNAL_ENDING: &[u8] = b".journal";
 
 /// Whether a published file outlives a power cut.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -81,6 +84,8 @@ pub struct Staged {
     file_name: Vec<u8>,
     part_name: Vec<u8>,
     file: Arc<File>,
+    /// Once somebody has asked for it.
+    journal: OnceLock<File>,
     syncer: Syncer,
     new_folders: NewFolders,
     leftovers: Leftovers,
@@ -125,6 +130,7 @@ impl Staged {
             part_name,
             syncer: Syncer::new(Arc::clone(&file)),
             file,
+            journal: OnceLock::new(),
             new_folders,
             leftovers,
         };
@@ -134,10 +140,23 @@ impl Staged {
         Ok(staged)
     }
 
-    /// The notes beside the file, for whoever goes on with it. Locked by the file's own lock.
+    /// The notes beside the file, for whoever goes on with it: open at their beginning, and locked as long as the file is.
     pub fn open_journal(&self) -> Result<File, StageError> {
+        let failed = |source| self.file_failed("note the progress of", source);
+        let taken = if let Some(taken) = self.journal.get() {
+            taken
+        } else {
+            let taken = self.take_journal()?;
+            self.journal.get_or_init(|| taken)
+        };
+        let mut journal = taken.try_clone().map_err(failed)?;
+        journal.rewind().map_err(failed)?;
+        Ok(journal)
+    }
+
+    fn take_journal(&self) -> Result<File, StageError> {
         let name = self.journal_name();
-        let journal = own::open_file(self.folder.as_fd(), &name).map_err(|error| {
+        let journal = own::take(self.folder.as_fd(), &name, Kind::File).map_err(|error| {
             let at = self.target.with_file_name(OsStr::from_bytes(&name));
             error
                 .on_the_way_to(&self.target, at, |errno| self.failed("note the progress of", errno))
@@ -146,7 +165,11 @@ impl Staged {
     }
 
     fn journal_name(&self) -> Vec<u8> {
-        part_name_of(&[&self.file_name, &b".journal"[..]].concat())
+        beside_part(&self.file_name, JOURNAL_ENDING)
+    }
+
+    fn remove_journal(&self) {
+        let _ = unlinkat(&self.folder, &self.journal_name()[..], AtFlags::empty());
     }
 
     /// The file to write into; empty at first.
@@ -209,6 +232,15 @@ impl Staged {
         attributes.set(&*self.file).map_err(|errno| self.failed("set the time of", errno))
     }
 
+    /// Gives them to the file that has the final name. One of somebody else keeps its own.
+    pub fn set_existing_attributes(&self, attributes: Attributes) -> Result<(), StageError> {
+        let existing = openat(&self.folder, &self.file_name[..], OPEN_EXISTING, Mode::empty());
+        match existing.and_then(|existing| attributes.set(existing)) {
+            Ok(()) | Err(Errno::PERM) => Ok(()),
+            Err(errno) => Err(self.failed("set the time of", errno)),
+        }
+    }
+
     /// An error in writing, for whoever writes to [`Staged::file`].
     pub fn write_failed(&self, source: io::Error) -> StageError {
         self.file_failed("write", source)
@@ -235,8 +267,14 @@ impl Staged {
             self.discard();
             return Err(failed);
         }
+        // From the renaming on, another transfer may take both names: notes that are not locked here would be its own.
+        if self.journal.get().is_none() {
+            self.remove_journal();
+        }
         self.rename(existing)?;
-        let _ = unlinkat(&self.folder, &self.journal_name()[..], AtFlags::empty());
+        if self.journal.get().is_some() {
+            self.remove_journal();
+        }
         self.leftovers = Leftovers::Keep;
         self.new_folders.keep();
         if durability == Durability::Synced {
@@ -267,7 +305,7 @@ impl Staged {
 
     /// Removes the unfinished file and its notes: the transfer has nothing to bring.
     pub fn discard(mut self) {
-        let _ = unlinkat(&self.folder, &self.journal_name()[..], AtFlags::empty());
+        self.remove_journal();
         self.leftovers = Leftovers::Discard;
     }
 
@@ -300,7 +338,7 @@ impl Drop for Staged {
     fn drop(&mut self) {
         if self.syncer.has_failed() {
             // As after a sync that fails at the end: what is here cannot be told from what is on the disk.
-            let _ = unlinkat(&self.folder, &self.journal_name()[..], AtFlags::empty());
+            self.remove_journal();
             self.leftovers = Leftovers::Discard;
         }
         if self.leftovers == Leftovers::Discard {

@@ -1,7 +1,7 @@
 //! Files that are received, published, and gone on with.
 
 use std::fs::{File, Permissions};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
@@ -142,8 +142,10 @@ fn a_part_that_others_may_write_to_is_put_away_and_begun_anew() {
 #[test]
 fn what_is_no_file_of_ours_in_the_journals_place_is_put_away_or_told() {
     let folder = tempfile::tempdir().unwrap();
-    let (journal, precious) =
-        (folder.path().join(".file.journal.towline-part"), folder.path().join("precious"));
+    let (journal, precious) = (
+        folder.path().join("..file.journal.towline-part.towline-part"),
+        folder.path().join("precious"),
+    );
     std::fs::write(&precious, "precious").unwrap();
     let mode = rustix::fs::Mode::from_bits_truncate(0o666);
     let plants: [&dyn Fn(); 3] = [
@@ -159,7 +161,8 @@ fn what_is_no_file_of_ours_in_the_journals_place_is_put_away_or_told() {
         let mut journal = resume(folder.path()).unwrap().open_journal().unwrap();
         assert_eq!(journal.metadata().unwrap().len(), 0);
         journal.write_all(b"notes").unwrap();
-        std::fs::remove_file(folder.path().join(".file.journal.towline-part")).unwrap();
+        std::fs::remove_file(folder.path().join("..file.journal.towline-part.towline-part"))
+            .unwrap();
     }
     symlink(&precious, &journal).unwrap();
     let told = resume(folder.path()).unwrap().open_journal().unwrap_err();
@@ -209,4 +212,35 @@ fn a_name_of_255_bytes_is_received() {
     let name = "n".repeat(255);
     create(folder.path(), &name).unwrap().publish(Existing::Replace, Durability::Unsynced).unwrap();
     assert_eq!(names(folder.path()), [name]);
+}
+
+#[test]
+fn a_file_that_is_called_like_anothers_notes_shares_nothing_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = Base::from(folder.path().to_owned());
+    let files = ["data", "data.journal", "data.tree"]
+        .map(|name| RemoteName::parse(name.as_bytes()).unwrap());
+    let staged = files.map(|name| Staged::create(&base, &name, Leftovers::Keep).unwrap());
+    for file in &staged {
+        file.open_journal().unwrap();
+    }
+    assert_eq!(names(folder.path()).len(), 2 * staged.len());
+}
+
+#[test]
+fn notes_that_are_in_use_are_nobody_elses() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = Base::from(folder.path().to_owned());
+    let name = RemoteName::parse(b"file").unwrap();
+    let one = Staged::create(&base, &name, Leftovers::Keep).unwrap();
+    one.open_journal().unwrap().write_all(b"noted").unwrap();
+    let mut noted = String::new();
+    one.open_journal().unwrap().read_to_string(&mut noted).unwrap();
+    assert_eq!(noted, "noted", "from the beginning");
+    // Its part is gone, and another transfer begins.
+    std::fs::remove_file(folder.path().join(".file.towline-part")).unwrap();
+    let other = Staged::create(&base, &name, Leftovers::Keep).unwrap();
+    assert!(matches!(other.open_journal(), Err(StageError::Busy(_))));
+    drop(one);
+    other.open_journal().unwrap();
 }

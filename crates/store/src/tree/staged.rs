@@ -9,6 +9,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{
@@ -25,13 +26,15 @@ use super::writer::{PutError, TreeWriter};
 use crate::folders::{
     NewFolders, OPEN_FOLDER, make_folder, remove_folder, rename_noreplace, sync_folder,
 };
-use crate::own::part_name_of;
-use crate::own::{self, Kind};
+use crate::own::{self, Kind, beside_part};
 use crate::staged::{Base, Durability, Existing, StageError};
 
 /// What is written waits for the disk together, up to so many files or bytes.
 const PENDING_FILES_MAX: usize = 4_096;
 const PENDING_BYTES_MAX: u64 = 64 << 20;
+
+/// What tells the folder in which a tree is built from other names.
+const BUILDING_ENDING: &[u8] = b".tree";
 
 /// A tree that is being received.
 #[derive(Debug)]
@@ -50,6 +53,8 @@ pub struct StagedTree {
     new_folders: NewFolders,
     durability: Durability,
     pending: Mutex<Pending>,
+    /// Whether the system has failed to write something to the disk.
+    is_spoilt: AtomicBool,
 }
 
 /// What one attempt built.
@@ -81,13 +86,13 @@ impl StagedTree {
         };
         let mut new_folders = NewFolders::default();
         let (parent, building_name) = if let Some(root) = &target.existing {
-            (openat(root, c".", OPEN_FOLDER, Mode::empty()), part_name_of(b".tree"))
+            (openat(root, c".", OPEN_FOLDER, Mode::empty()), beside_part(b"", BUILDING_ENDING))
         } else {
             new_folders
                 .make_base(&target.parent)
                 .map_err(|(path, errno)| StageError::Folder { path, source: errno.into() })?;
-            let name = [&target.name[..], b".tree"].concat();
-            (open(&target.parent, OPEN_FOLDER, Mode::empty()), part_name_of(&name))
+            let name = beside_part(&target.name, BUILDING_ENDING);
+            (open(&target.parent, OPEN_FOLDER, Mode::empty()), name)
         };
         let parent = parent.map_err(failed)?;
         let building =
@@ -121,6 +126,7 @@ impl StagedTree {
             new_folders,
             durability,
             pending: Mutex::default(),
+            is_spoilt: AtomicBool::new(false),
         })
     }
 
@@ -219,15 +225,7 @@ impl StagedTree {
             return Ok(Vec::new());
         };
         let mut from = self.chain();
-        if let Err(error) = self.sync() {
-            // The system counts as written what it failed to write: read again it would look sound.
-            for (path, _) in &files {
-                let _ = from
-                    .parent_of(path)
-                    .and_then(|parent| unlinkat(parent, path.file_name(), AtFlags::empty()));
-            }
-            return Err(error);
-        }
+        self.sync()?;
         let mut failures = Vec::new();
         for (path, existing) in files {
             let renamed = rename(&mut from, &mut to, &path, existing);
@@ -237,15 +235,19 @@ impl StagedTree {
     }
 
     /// Waits until all that is written is on the disk, where that was asked for. The descriptor was opened before the
-    /// first write, so that a failure of any is seen (syncfs(2)).
+    /// first write, so that a failure of any is seen (syncfs(2)). Where it fails, nothing of this attempt is kept, nor of
+    /// those before it.
     fn sync(&self) -> Result<(), StageError> {
-        match self.durability {
-            Durability::Unsynced => Ok(()),
-            Durability::Synced => syncfs(&self.building).map_err(|errno| StageError::Unsynced {
-                path: self.target.path().to_owned(),
-                source: errno.into(),
-            }),
+        if self.durability == Durability::Unsynced {
+            return Ok(());
         }
+        syncfs(&self.building).map_err(|errno| {
+            // The system counts as written what it failed to write: read again it would look sound, and the next sync
+            // would succeed without it. Who still writes into it goes on for nothing; the rest goes when they are done.
+            self.is_spoilt.store(true, Ordering::Relaxed);
+            self.remove_building();
+            StageError::Unsynced { path: self.target.path().to_owned(), source: errno.into() }
+        })
     }
 
     /// Gives what is still waiting its final names, so that folders can be given their times.
@@ -306,6 +308,10 @@ impl StagedTree {
 /// Where nothing was written, nothing stays.
 impl Drop for StagedTree {
     fn drop(&mut self) {
+        if *self.is_spoilt.get_mut() {
+            self.remove_building();
+            return;
+        }
         let _ = unlinkat(&self.building, &self.generation_name[..], AtFlags::REMOVEDIR);
         let is_noted = statat(&self.building, c"journal", AtFlags::empty())
             .is_ok_and(|journal| journal.st_size > 0);

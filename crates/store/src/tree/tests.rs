@@ -53,7 +53,7 @@ fn an_attempt_that_wrote_nothing_leaves_nothing() {
 #[test]
 fn a_tree_is_not_built_in_a_folder_that_others_may_write_into() {
     let folder = tempfile::tempdir().unwrap();
-    let building = folder.path().join(".tree.tree.towline-part");
+    let building = folder.path().join("..tree.tree.towline-part.towline-part");
     let plant = || {
         std::fs::create_dir(&building).unwrap();
         std::fs::set_permissions(&building, Permissions::from_mode(0o777)).unwrap();
@@ -74,7 +74,7 @@ fn what_was_put_into_a_trees_place_is_not_published() {
     let folder = tempfile::tempdir().unwrap();
     let tree = begin(folder.path()).unwrap();
     write(&tree, &mut tree.writer(), "file", b"ours");
-    let generation = folder.path().join(".tree.tree.towline-part/0");
+    let generation = folder.path().join("..tree.tree.towline-part.towline-part/0");
     std::fs::rename(&generation, folder.path().join("aside")).unwrap();
     std::fs::create_dir(&generation).unwrap();
     assert!(matches!(tree.publish(), Err(StageError::Replaced(_))));
@@ -90,7 +90,7 @@ fn what_was_noted_is_taken_over_if_it_is_sound_and_asked_for_and_nothing_else() 
         write(&tree, &mut writer, path, b"content");
     }
     writer.write_file(&name("not noted"), b"content", ATTRIBUTES).unwrap();
-    let building = folder.path().join(".tree.tree.towline-part");
+    let building = folder.path().join("..tree.tree.towline-part.towline-part");
     let damaged = building.join("0/damaged");
     drop((writer, tree));
     let modified = std::fs::metadata(&damaged).unwrap().modified().unwrap();
@@ -148,7 +148,7 @@ fn names_that_collide_are_told_and_the_first_one_stays() {
     assert!(
         error.to_string().contains("another one's for the same") && error.of_the_disk().is_none()
     );
-    let one = folder.path().join(".tree.tree.towline-part/0/one");
+    let one = folder.path().join("..tree.tree.towline-part.towline-part/0/one");
     assert_eq!(std::fs::read(one).unwrap(), b"1");
     writer.make_folder(&name("folder")).unwrap();
     let error = writer.make_folder(&name("folder")).unwrap_err();

@@ -12,8 +12,8 @@ use super::attributes::{Attributes, modified_ns};
 use super::chain::FolderChain;
 use super::journal::Noted;
 use crate::folders::{make_folder, rename_noreplace};
-use crate::own::part_name_of;
-use crate::staged::is_of_the_disk;
+use crate::own::{beside_part, part_name_of};
+use crate::staged::{JOURNAL_ENDING, is_of_the_disk};
 
 /// Why something could not be put into its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -137,7 +137,7 @@ impl TreeWriter {
     /// Takes over what an earlier attempt left of a file that comes by pieces, verified by whoever goes on with it.
     pub fn take_over_unfinished(&mut self, path: &RemoteName) {
         let name = path.file_name();
-        let journal = part_name_of(&[name, b".journal"].concat());
+        let journal = beside_part(name, JOURNAL_ENDING);
         let part = part_name_of(name);
         let Self { tree, earlier } = self;
         // The journal first: a part without one is fetched anew, a journal without a part says nothing. A killed attempt

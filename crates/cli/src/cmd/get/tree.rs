@@ -83,7 +83,11 @@ pub(super) async fn fetch(
     let fetched = tokio::select! {
         result = download_tree(&options, &watchers) => match result {
             Err(error) if error.is_about_a_file() && !args.tree.dry_run => return Ok(Found::File),
-            result => result.map_err(|error| how_far.add_to(error.into())),
+            result => result.map_err(|error| if error.keeps_what_came() {
+                how_far.add_to(error.into())
+            } else {
+                error.into()
+            }),
         },
         _ = endings.next() => Err(how_far.interrupted()),
     };

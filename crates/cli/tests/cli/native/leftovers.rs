@@ -158,7 +158,7 @@ async fn a_part_needs_no_room_for_what_it_has() {
     let get = ground.get("small");
     // Less room is left than the whole file needs, and enough for the rest of it.
     let script = "mount -t tmpfs -o size=10m none small \
-                  && cp --sparse=always got/.file.* small && exec \"$@\"";
+                  && cp --sparse=always got/.*.towline-part small && exec \"$@\"";
     let mut shell = Command::new("unshare");
     shell.args(["-m", "sh", "-c", script, "sh"]).arg(get.get_program()).args(get.get_args());
     shell.current_dir(ground.root()).stderr(Stdio::piped());

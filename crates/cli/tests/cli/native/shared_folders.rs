@@ -45,7 +45,7 @@ async fn a_tree_is_not_built_in_what_another_user_has_made() {
         return;
     }
     let ground = shared();
-    let building = ground.path("shared/.tree.tree.towline-part");
+    let building = ground.path("shared/..tree.tree.towline-part.towline-part");
     let url = format!("{}/", ground.server.addr());
     let get = || got(ground.get_url(&url, &["-r", "-o", "shared/tree"]));
     std::fs::create_dir(&building).unwrap();
@@ -54,7 +54,7 @@ async fn a_tree_is_not_built_in_what_another_user_has_made() {
     std::fs::write(building.join("theirs"), "theirs").unwrap();
     let told = get().await;
     told.assert_failed(7);
-    let path = "shared/.tree.tree.towline-part is in the way";
+    let path = "shared/..tree.tree.towline-part.towline-part is in the way";
     assert!(told.stderr.contains(path), "{}", told.stderr);
     std::fs::remove_file(building.join("theirs")).unwrap();
     assert_eq!(get().await.code, Some(0));

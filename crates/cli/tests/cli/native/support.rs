@@ -144,7 +144,7 @@ impl Ground {
 
     /// Where its journal is.
     pub(super) fn journal_path(&self, folder: &str) -> PathBuf {
-        self.path(folder).join(".file.journal.towline-part")
+        self.path(folder).join("..file.journal.towline-part.towline-part")
     }
 
     /// What the journal of the unfinished file says.

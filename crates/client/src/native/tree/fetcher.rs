@@ -36,6 +36,9 @@ const HAND_ON_AFTER: Duration = Duration::from_millis(500);
 /// Bytes read at once.
 const READ_BYTES: usize = 256 * 1_024;
 
+/// How long whatever the server refused for now is left to it.
+const REFUSAL_PAUSE: Duration = Duration::from_millis(200);
+
 /// How often one file may come damaged, or change while it is read.
 const ATTEMPTS_MAX: u32 = 5;
 
@@ -47,7 +50,7 @@ pub(super) struct Fetcher {
     given_back: GivenBack,
     reports: mpsc::Sender<Report>,
     inbox: Inbox,
-    /// What is asked for once more over the same connection.
+    /// What is asked for once more, after a while.
     refused: Vec<Batch>,
     /// Files that came and were no good, or that differ from what is here.
     again: Vec<Wanted>,
@@ -214,9 +217,6 @@ impl Fetcher {
     /// ever where nothing is asked for.
     async fn next_batch(&mut self) -> Result<Option<Batch>, Stop> {
         loop {
-            if let Some(refused) = self.refused.pop() {
-                return Ok(Some(refused));
-            }
             if !self.again.is_empty() {
                 return Ok(Some(Batch { files: self.part_of_again(), content: Content::Bytes }));
             }
@@ -229,7 +229,11 @@ impl Fetcher {
             }
             // Something that is being written may have to come again.
             self.settle().await?;
-            if self.again.is_empty() {
+            if !self.refused.is_empty() {
+                // Whatever hinders the server is given some time.
+                sleep(REFUSAL_PAUSE).await;
+                self.given_back.batches().append(&mut self.refused);
+            } else if self.again.is_empty() {
                 let next = self.queue.recv().await.ok();
                 // Whoever loses a connection from here on finds by itself what it gives back.
                 return Ok(next.or_else(|| self.given_back.batches().pop()));
@@ -269,24 +273,24 @@ impl Fetcher {
             () = sleep_until(due), if is_waiting => None,
         };
         let Some(read) = read else { return self.hand_on().await };
-        let content_bytes = self.inbox.parse()?;
+        let parsed = self.inbox.parse();
         self.options.limit.take(read as u64).await;
-        if content_bytes > 0 {
-            *progressed = true;
-            self.report(Report::Received { bytes: content_bytes }).await?;
+        // Whatever ended the connection, what was answered before is answered.
+        let bytes = self.inbox.take_content_bytes();
+        *progressed |= bytes > 0 || self.inbox.take_answered_files() > 0;
+        if bytes > 0 {
+            self.report(Report::Received { bytes }).await?;
         }
-        self.take_refused(progressed).await?;
+        self.take_refused().await?;
         let hashed = self.inbox.take_hashed();
-        if hashed.is_empty() {
-            return Ok(());
+        if !hashed.is_empty() {
+            self.compare(hashed).await?;
         }
-        *progressed = true;
-        self.compare(hashed).await
+        Ok(parsed?)
     }
 
-    async fn take_refused(&mut self, progressed: &mut bool) -> Result<(), Stop> {
+    async fn take_refused(&mut self) -> Result<(), Stop> {
         for (mut wanted, content, refusal) in self.inbox.take_refused() {
-            *progressed = true;
             wanted.attempts += 1;
             if refusal.retry && wanted.attempts < ATTEMPTS_MAX {
                 self.refused.push(Batch { files: vec![wanted], content });

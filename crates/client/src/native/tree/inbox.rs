@@ -9,7 +9,7 @@ use towline_proto::native::message::tree::{Content, SmallFile};
 use towline_proto::native::message::{Answer, Refusal};
 
 use super::wanted::{Batch, Wanted};
-use crate::native::session::{Frame, SessionError};
+use crate::native::session::{Frame, HEARTBEATS_MAX, SessionError};
 
 /// Files in the buffer that they came in.
 #[derive(Debug, Default)]
@@ -30,6 +30,11 @@ pub(super) struct Inbox {
     begun: Option<(Wanted, SmallFile)>,
     refused: Vec<(Wanted, Content, Refusal)>,
     hashed: Vec<(Wanted, SmallFile)>,
+    /// Since they were last asked for.
+    content_bytes: u64,
+    answered_files: usize,
+    /// In a row.
+    heartbeats: u32,
 }
 
 /// What of a request is not answered.
@@ -61,9 +66,8 @@ impl Inbox {
         self.parsed
     }
 
-    /// Takes apart all frames that have come whole; tells how many bytes of content there were.
-    pub(super) fn parse(&mut self) -> Result<u64, SessionError> {
-        let mut content_bytes = 0;
+    /// Takes apart all frames that have come whole. Where one of them is an error, what came before it still counts.
+    pub(super) fn parse(&mut self) -> Result<(), SessionError> {
         loop {
             let rest = &self.arrived.buffer[self.parsed..];
             let Some((header, rest)) = rest.split_first_chunk::<HEADER_BYTES>() else { break };
@@ -76,7 +80,7 @@ impl Inbox {
                 if file.size != header.length {
                     return Err(SessionError::OutOfPlace);
                 }
-                content_bytes += header.length as u64;
+                self.content_bytes += header.length as u64;
                 self.arrived.files.push((wanted, file, start..self.parsed));
                 continue;
             }
@@ -84,16 +88,22 @@ impl Inbox {
             let answer = Answer::decode(header.kind, payload)?;
             self.take_note(answer)?;
         }
-        Ok(content_bytes)
+        Ok(())
     }
 
     fn take_note(&mut self, answer: Answer) -> Result<(), SessionError> {
         let request = self.asked.front_mut().ok_or(SessionError::OutOfPlace)?;
+        if matches!(answer, Answer::Heartbeat) {
+            self.heartbeats += 1;
+            let is_borne = self.heartbeats <= HEARTBEATS_MAX;
+            return is_borne.then_some(()).ok_or(SessionError::OnlyHeartbeats);
+        }
+        self.heartbeats = 0;
         match answer {
-            Answer::Heartbeat => Ok(()),
             _ if self.begun.is_some() => Err(SessionError::OutOfPlace),
             Answer::File(file) => {
                 let wanted = request.files.pop_front().ok_or(SessionError::OutOfPlace)?;
+                self.answered_files += 1;
                 match file {
                     Ok(file) if request.content == Content::HashOnly => {
                         self.hashed.push((wanted, file));
@@ -118,6 +128,16 @@ impl Inbox {
         empty.extend_from_slice(&self.arrived.buffer[self.parsed..]);
         self.parsed = 0;
         std::mem::replace(&mut self.arrived, Arrived { buffer: empty, files: Vec::new() })
+    }
+
+    /// How many bytes of content came, since this was last asked.
+    pub(super) fn take_content_bytes(&mut self) -> u64 {
+        std::mem::take(&mut self.content_bytes)
+    }
+
+    /// How many files were answered, whatever the answers were, since this was last asked.
+    pub(super) fn take_answered_files(&mut self) -> usize {
+        std::mem::take(&mut self.answered_files)
     }
 
     /// Files that the server did not send, and what of them was asked for.

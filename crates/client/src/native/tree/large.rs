@@ -2,6 +2,8 @@
 //! the connections busy, so that it costs nothing to ask for the next one. In a dry run they are only compared.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::sync::mpsc;
@@ -39,20 +41,44 @@ type Ended = Result<TreeTally, String>;
 struct OfATree<'a> {
     path: &'a RemoteName,
     monitor: &'a dyn Monitor,
+    /// Bytes that were told to be here.
+    told_bytes: AtomicU64,
+}
+
+impl<'a> OfATree<'a> {
+    fn new(path: &'a RemoteName, monitor: &'a dyn Monitor) -> Self {
+        Self { path, monitor, told_bytes: AtomicU64::new(0) }
+    }
+
+    /// The file is begun with again, as another version: what is kept of the one before is told anew.
+    fn begin_again(&self, size: u64) {
+        let Self { path, monitor, told_bytes } = self;
+        let bytes = told_bytes.swap(0, Relaxed);
+        if bytes > 0 {
+            monitor.on_event(&Event::Discarded { bytes });
+            monitor.on_event(&Event::LargeFileEnded { path });
+            monitor.on_event(&Event::LargeFileBegan { path, size });
+        }
+    }
 }
 
 impl Monitor for OfATree<'_> {
     fn on_event(&self, event: &Event<'_>) {
-        let Self { path, monitor } = self;
+        let Self { path, monitor, told_bytes } = self;
         match event {
-            Event::Connecting { .. }
-            | Event::Started { .. }
-            | Event::Connections { .. }
-            | Event::Published { .. } => {}
+            Event::Started { size, .. } => self.begin_again(*size),
+            Event::Connecting { .. } | Event::Connections { .. } | Event::Published { .. } => {}
             event => monitor.on_event(event),
         }
-        if let Event::Received { bytes } | Event::Holes { bytes } | Event::Kept { bytes } = event {
-            monitor.on_event(&Event::LargeFileGrew { path, bytes: *bytes });
+        match event {
+            Event::Received { bytes } | Event::Holes { bytes } | Event::Kept { bytes } => {
+                told_bytes.fetch_add(*bytes, Relaxed);
+                monitor.on_event(&Event::LargeFileGrew { path, bytes: *bytes });
+            }
+            Event::Damaged { bytes } | Event::Discarded { bytes } => {
+                told_bytes.fetch_sub(*bytes, Relaxed);
+            }
+            _ => {}
         }
     }
 }
@@ -78,7 +104,7 @@ impl LargeFiles {
         let ended = match self.options_for(&wanted, seats.count()) {
             None => Err("its name is too long".into()),
             Some(options) => {
-                let monitor = OfATree { path: &wanted.path, monitor };
+                let monitor = OfATree::new(&wanted.path, monitor);
                 match &self.site {
                     Site::Looked(_) => self.compare(&options, &monitor).await?,
                     Site::Built(tree) => fetch(&options, wanted.size, tree, &monitor).await?,
@@ -165,6 +191,8 @@ async fn fetch(
         Err(error) => return of_all_or_alone(error.failure),
     };
     if fetched.tally.was_up_to_date {
+        monitor.on_event(&Event::Kept { bytes: fetched.size });
+        monitor.on_event(&Event::FilesArrived { files: 1 });
         return Ok(Ok(same(fetched.size)));
     }
     if tree.target().is_new() {

@@ -45,6 +45,12 @@ pub struct TreeError {
 }
 
 impl TreeError {
+    /// Whether what has come is here for another attempt to go on from.
+    pub fn keeps_what_came(&self) -> bool {
+        use StageError::{Replaced, Unsynced};
+        !matches!(self.failure, TreeFailure::Stage(Unsynced { .. } | Replaced(_)))
+    }
+
     /// Whether what was asked for is there, and is no folder.
     pub fn is_about_a_file(&self) -> bool {
         matches!(&self.failure, TreeFailure::Session(SessionError::Refused(refusal))

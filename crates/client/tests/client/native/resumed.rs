@@ -44,8 +44,11 @@ fn leave_part(fetch: &Fetch, info: &Info, hashes: &[PieceHash]) {
     for (index, hash) in (0..KEPT).zip(hashes) {
         bytes.extend(journal::encode_piece(index, *hash));
     }
-    std::fs::write(fetch.target().with_file_name(".file.journal.towline-part"), bytes)
-        .expect("the folder is there");
+    std::fs::write(
+        fetch.target().with_file_name("..file.journal.towline-part.towline-part"),
+        bytes,
+    )
+    .expect("the folder is there");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -339,3 +339,25 @@ async fn absurd_times_and_modes_do_no_harm() {
     let folder = std::fs::metadata(home.path().join("tree/a")).unwrap();
     assert_eq!(folder.mode() & 0o7777, 0o700, "its owner can use it again");
 }
+
+#[tokio::test]
+async fn what_was_answered_before_an_error_is_told_where_nobody_asks_again() {
+    let refusal = Refusal { code: ErrorCode::Io, text: "no".into(), retry: false };
+    let refused = Answer::File(Err(refusal)).encode();
+    // The last word comes twice, which is an error of the protocol.
+    let answer = [refused, whole(b"bbb"), Answer::Done.encode(), Answer::Done.encode()].concat();
+    let fetches = asked_for(&["a", "b"]).send(answer).hold();
+    let (home, fetched) =
+        fetched_from(vec![listing(vec![file("a", 3), file("b", 3)]), fetches]).await;
+    let failures = fetched.unwrap().failures;
+    assert_eq!((failures.count, &failures.first[0].0), (1, &name("a")));
+    assert_eq!(std::fs::read(home.path().join("tree/b")).unwrap(), b"bbb");
+}
+
+#[tokio::test]
+async fn heartbeats_without_an_answer_are_borne_only_so_long() {
+    let alive = Answer::Heartbeat.encode().repeat(10_001);
+    let fetches = asked_for(&["a"]).send(alive).hold();
+    let (home, fetched) = fetched_from(vec![listing(vec![file("a", 3)]), fetches]).await;
+    assert_ended(&home, fetched, |error| matches!(error, SessionError::OnlyHeartbeats));
+}

@@ -171,6 +171,20 @@ async fn damaged_unseen() -> Grove {
 }
 
 #[tokio::test]
+async fn a_large_file_of_another_time_gets_the_one_on_the_server_and_nothing_else() {
+    let grove = Grove::with_files(3, 100);
+    grove.serve_file("tree/large", 3 * MIB);
+    assert_eq!(got(grove.get("new")).await.code, Some(0));
+    let touched = std::fs::File::options().write(true).open(grove.path("new/tree/large")).unwrap();
+    touched.set_modified(SystemTime::now()).unwrap();
+    let again = got(grove.get_with("new", &["-f"])).await;
+    assert_eq!((again.code, told(&again, "received_bytes")), (Some(0), 0), "{again:?}");
+    let progress = again.events.iter().rfind(|event| event["event"] == "progress").unwrap();
+    assert_eq!(progress["bytes"], progress["size"], "what was found is there");
+    grove.assert_got("new");
+}
+
+#[tokio::test]
 async fn with_checksum_the_content_counts_and_not_size_and_time() {
     let grove = damaged_unseen().await;
     let without = got(grove.get_with("new", &["-f"])).await;

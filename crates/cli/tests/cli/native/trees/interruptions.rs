@@ -195,7 +195,7 @@ async fn a_large_file_of_a_killed_attempt_goes_on_where_it_ended() {
         let mut client = grove.towline(args).args(["--timeout", "600"]).spawn().unwrap();
         let journal = |folder: &std::path::Path| {
             let entries = walkdir::WalkDir::new(folder).into_iter().filter_map(Result::ok);
-            let name = ".large.journal.towline-part";
+            let name = "..large.journal.towline-part.towline-part";
             entries
                 .into_iter()
                 .find(|entry| entry.file_name() == name)

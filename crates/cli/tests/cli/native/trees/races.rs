@@ -91,6 +91,10 @@ async fn the_root_of_a_tree_that_becomes_a_link_leads_nowhere() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_folder_in_which_a_tree_is_built_that_becomes_a_link_leads_nowhere() {
     let grove = Grove::new();
-    swapped_while_large_files_come(&grove, &grove.path("new/.tree.tree.towline-part")).await;
+    swapped_while_large_files_come(
+        &grove,
+        &grove.path("new/..tree.tree.towline-part.towline-part"),
+    )
+    .await;
     grove.assert_got("new");
 }

@@ -156,11 +156,12 @@ pub(super) fn noted(grove: &Grove, folder: &str) -> u64 {
             .map_or(0, |journal| journal.len() / RECORD_BYTES)
     };
     if !tree.exists() {
-        return records(&grove.path(folder).join(".tree.tree.towline-part"));
+        return records(&grove.path(folder).join("..tree.tree.towline-part.towline-part"));
     }
     // Into a tree that is there, folders are made at once, and noted as well.
-    let is_shown = |entry: &walkdir::DirEntry| !entry.path().ends_with("..tree.towline-part");
+    let is_shown =
+        |entry: &walkdir::DirEntry| !entry.path().ends_with("...tree.towline-part.towline-part");
     let entries = WalkDir::new(&tree).min_depth(1).into_iter().filter_entry(is_shown);
     let folders = entries.filter_map(Result::ok).filter(|entry| entry.file_type().is_dir());
-    records(&tree.join("..tree.towline-part")).saturating_sub(folders.count() as u64)
+    records(&tree.join("...tree.towline-part.towline-part")).saturating_sub(folders.count() as u64)
 }

@@ -56,7 +56,10 @@ async fn large_files_among_small_ones_come_by_pieces() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_file_comes_over_several_connections_while_small_ones_come() {
-    let (files, large) = (600, "new/.tree.tree.towline-part/0/.large.journal.towline-part");
+    let (files, large) = (
+        600,
+        "new/..tree.tree.towline-part.towline-part/0/..large.journal.towline-part.towline-part",
+    );
     let grove = Grove::with_files(files, 20_000);
     grove.serve_file("tree/large", 8 * MIB);
     // No connection brings more than one piece of the large file, or all of the small ones.
