@@ -347,8 +347,8 @@ async fn what_was_answered_before_an_error_is_told_where_nobody_asks_again() {
     // The last word comes twice, which is an error of the protocol.
     let answer = [refused, whole(b"bbb"), Answer::Done.encode(), Answer::Done.encode()].concat();
     let fetches = asked_for(&["a", "b"]).send(answer).hold();
-    let (home, fetched) =
-        fetched_from(vec![listing(vec![file("a", 3), file("b", 3)]), fetches]).await;
+    let scripts = vec![listing(vec![file("a", 3), file("b", 3)]), fetches];
+    let (home, fetched) = fetched_from_with(scripts, |options| options.backoff.retries = 1).await;
     let failures = fetched.unwrap().failures;
     assert_eq!((failures.count, &failures.first[0].0), (1, &name("a")));
     assert_eq!(std::fs::read(home.path().join("tree/b")).unwrap(), b"bbb");
