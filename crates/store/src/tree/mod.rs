@@ -7,6 +7,7 @@
 mod attributes;
 mod chain;
 mod journal;
+mod placing;
 mod staged;
 mod target;
 #[cfg(test)]

@@ -21,11 +21,10 @@ use towline_proto::name::RemoteName;
 
 use super::chain::{FolderChain, Missing};
 use super::journal::{Journal, Noted};
+use super::placing::place;
 use super::target::{Inode, TargetTree};
 use super::writer::{PutError, TreeWriter};
-use crate::folders::{
-    NewFolders, OPEN_FOLDER, make_folder, remove_folder, rename_noreplace, sync_folder,
-};
+use crate::folders::{NewFolders, OPEN_FOLDER, make_folder, remove_folder, sync_folder};
 use crate::own::{self, Kind, beside_part};
 use crate::staged::{Base, Durability, Existing, StageError};
 
@@ -228,8 +227,8 @@ impl StagedTree {
         self.sync()?;
         let mut failures = Vec::new();
         for (path, existing) in files {
-            let renamed = rename(&mut from, &mut to, &path, existing);
-            failures.extend(renamed.err().map(|errno| (path, PutError::new("name", errno))));
+            let placed = place(&mut from, &mut to, &path, existing, self.durability);
+            failures.extend(placed.err().map(|errno| (path, PutError::new("name", errno))));
         }
         Ok(failures)
     }
@@ -319,19 +318,6 @@ impl Drop for StagedTree {
             let _ = unlinkat(&self.building, c"journal", AtFlags::empty());
             let _ = unlinkat(&self.parent, &self.building_name[..], AtFlags::REMOVEDIR);
         }
-    }
-}
-
-fn rename(
-    from: &mut FolderChain,
-    to: &mut FolderChain,
-    path: &RemoteName,
-    existing: Existing,
-) -> Result<(), Errno> {
-    let (from, to, name) = (from.parent_of(path)?, to.parent_of(path)?, path.file_name());
-    match existing {
-        Existing::Replace => renameat_with(from, name, to, name, RenameFlags::empty()),
-        Existing::Refuse => rename_noreplace(from, name, to, name),
     }
 }
 

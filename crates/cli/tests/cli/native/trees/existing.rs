@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use towline_testkit::chaos::{ChaosProxy, Direction, FaultKind, Plan};
 
 use super::support::{Grove, failed, told};
+use crate::native::mounted::{Mounted, has_own_mounts};
 use crate::native::support::{Got, MIB, ended_before, got};
 
 #[tokio::test]
@@ -146,6 +147,24 @@ fn mode(path: &Path) -> u32 {
 
 fn modified(path: &Path) -> SystemTime {
     std::fs::metadata(path).unwrap().modified().unwrap()
+}
+
+#[tokio::test]
+async fn what_is_mounted_within_a_tree_that_is_here_is_brought_up_to_date_as_well() {
+    const NAME: &str = "native::trees::existing::what_is_mounted_within_a_tree_that_is_here_is_brought_up_to_date_as_well";
+    if !has_own_mounts(NAME) {
+        return;
+    }
+    let grove = Grove::with_files(30, 5_000);
+    grove.serve_file("tree/folder 001/large", 3 * MIB);
+    let mounted = grove.path("new/tree/folder 001");
+    std::fs::create_dir_all(&mounted).unwrap();
+    let Some(_mounted) = Mounted::in_memory(&mounted, 16 * MIB) else { return };
+    std::fs::write(mounted.join("file 00011"), "another content").unwrap();
+    let got = got(grove.get_with("new", &["-f"])).await;
+    assert_eq!((got.code, told(&got, "files")), (Some(0), 31), "{got:?}");
+    grove.assert_got("new");
+    assert!(std::fs::read_dir(&mounted).unwrap().count() == 11, "no part is left");
 }
 
 /// A tree that is here in whole but for a small and a large file of another content, whose size and time are as they
