@@ -55,7 +55,7 @@ pub(crate) struct LogDirArgs {
     pub(crate) log_dir: Option<PathBuf>,
 }
 
-/// The mistake in the arguments as it can be shown: it repeats what is no URL, and that may have a password.
+/// The clap error with any password in the repeated value masked.
 pub(crate) fn without_secrets(mut error: clap::Error) -> clap::Error {
     if let Some(ContextValue::String(value)) = error.get(ContextKind::InvalidValue)
         && let Some(shown) = url::without_password(value)

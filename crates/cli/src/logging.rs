@@ -67,7 +67,7 @@ pub(crate) fn start(options: &LogOptions<'_>) -> LogGuard {
     // Whoever reads standard error may be slow as well.
     let (stderr, stderr_worker) = in_background(output::Stderr);
     let subscriber = tracing_subscriber::registry().with(file).with(layer(stderr, console));
-    // Nobody has begun logging before; were it so, that logging goes on.
+    // Fails only if one is set already; then the earlier one stays.
     let _ = subscriber.try_init();
     LogGuard { _workers: [worker, Some(stderr_worker)] }
 }

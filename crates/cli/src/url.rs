@@ -14,7 +14,7 @@ use towline_proto::native::message::tree::{Rule, Verdict};
 
 pub(crate) use self::mistakes::Mistake;
 
-/// The document's port.
+/// The original classic system's port.
 pub(crate) const DEFAULT_PORT: u16 = 9_999;
 
 const SCHEME: &str = "towline://";

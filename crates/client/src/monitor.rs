@@ -85,7 +85,7 @@ pub enum Event<'a> {
         /// The checksum, as computed here.
         md5: Md5Digest,
     },
-    /// More of a tree is known that must come.
+    /// More files of a tree are known that must come.
     Found {
         /// Files, since the last such event.
         files: u64,

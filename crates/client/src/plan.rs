@@ -288,7 +288,7 @@ impl Worker {
         self.last_progress = now;
     }
 
-    /// Nothing is expected of it for a piece any more.
+    /// The worker is no longer expected to bring this piece.
     fn forget(&mut self, piece: u32) {
         if let Some(position) = self.under_way.iter().position(|&other| other == piece) {
             self.under_way.remove(position);

@@ -47,7 +47,7 @@ impl Jitter {
     }
 }
 
-/// The document's: 1, 2, 4, 8, 16 and 32 s, so that a server started within 63 s is found.
+/// The classic system's waits: 1, 2, 4, 8, 16 and 32 s, so that a server started within 63 s is found.
 impl Default for Backoff {
     fn default() -> Self {
         Self { initial: Duration::from_secs(1), max: Duration::from_secs(32), retries: 6 }

@@ -103,8 +103,8 @@ impl Outgoing<'_> {
         }
     }
 
-    /// How far what was sent before has gone, which may be behind: a step that ends late has not stood still where this
-    /// has grown.
+    /// Bytes the socket has accepted so far, those queued earlier included; if this grew, a send that timed out was not
+    /// stalled.
     pub fn progress(&self) -> u64 {
         match self {
             // The system has all of it.

@@ -107,8 +107,8 @@ pub struct Deadlines {
     pub write_stall: Duration,
     /// For the peer to close after its reply.
     pub close: Duration,
-    /// Between two bytes of a classic header whose MD5 is still being computed; well below the 10 s after which
-    /// a client written from the document gives up.
+    /// Between two bytes of a classic header whose MD5 is still being computed; well below the 10 s after which a
+    /// client of the original classic system gives up.
     pub drip: Duration,
     /// For the next request in a session that has nothing to do.
     pub idle: Duration,

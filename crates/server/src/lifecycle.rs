@@ -51,7 +51,8 @@ impl Handle {
         Ok(Self { server: Arc::new(Server::new(config, shutdown)?), grace: config.grace })
     }
 
-    /// Whether connections are taken, or, once it drains, whether its tasks go on. Waits for who is asked.
+    /// Whether connections are accepted or, once the server drains, whether its tasks still run. Waits for their
+    /// answers.
     pub async fn is_alive(&self) -> bool {
         self.server.is_alive().await
     }

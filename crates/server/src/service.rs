@@ -22,7 +22,7 @@ use crate::pieced_file::{Hashers, PiecedFile};
 use crate::policy::Action;
 use crate::shares::{Files, Shares};
 
-/// Bytes of a listing's patterns that may be any number's at once.
+/// A listing with at most this many bytes of patterns needs no place among the heavy ones.
 const LIGHT_PATTERNS_BYTES_MAX: usize = 1_024;
 
 /// The operations on what is served, each for somebody who asks and only as far as the rules allow.
@@ -184,8 +184,8 @@ impl SmallFileReader {
         self.files.iter_mut().for_each(Files::stand_still);
     }
 
-    /// Reads the file at `path` below the folder for somebody into `content`, whose capacity is kept. That it was denied
-    /// is for whoever asks to write down.
+    /// Reads the file at `path` below the folder into `content`, whose capacity is kept, if `caller` may. The code that
+    /// calls this records denials.
     pub(crate) fn read(
         &mut self,
         caller: &Caller,

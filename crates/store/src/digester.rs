@@ -20,7 +20,7 @@ use crate::version::Version;
 /// hashing comes back and finds it further along; without this, a huge cold file could never be served to it.
 const ABANDONED_AFTER: Duration = Duration::from_mins(10);
 
-/// How many go on so at once; beyond, whoever leaves has it given up.
+/// How many abandoned hashings may go on at once; beyond that, one is given up as soon as nobody waits for it.
 const ABANDONED_MAX: usize = 16;
 
 /// How soon it is noticed that somebody came back.
@@ -42,7 +42,7 @@ pub struct Digester {
     computed: AtomicU64,
 }
 
-/// How many MD5s were had since the start, by where from. Those who waited for one together count once.
+/// How many MD5s were obtained since the start, by source. Those who waited for one together count once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Md5Counts {
     /// From the hash store.

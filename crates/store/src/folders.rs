@@ -20,7 +20,8 @@ pub(crate) const OPEN_FOLDER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).uni
 #[derive(Clone, Debug)]
 pub struct Base {
     path: PathBuf,
-    /// Where it is open already, its path is told and not used: it may have become another folder's, or a link's.
+    /// The folder, if it is open already. Its path then serves messages only: it may lead to another folder or a link
+    /// by now.
     open: Option<Arc<OwnedFd>>,
 }
 

@@ -83,8 +83,8 @@ impl LocalRoot {
         Ok(Self { folder, links })
     }
 
-    /// Opens a regular file for reading. Never blocks on a FIFO or a device, and never acts on one: what
-    /// the name is gets looked at before it is opened for reading.
+    /// Opens a regular file for reading. Never blocks on a FIFO or a device, and has no effect on one: the type is
+    /// checked before the name is opened for reading.
     pub fn open_file(&self, name: &RemoteName) -> Result<LocalFile, OpenError> {
         for _ in 0..REPLACEMENTS_MAX {
             let seen = fstat(self.open_beneath(name, OFlags::PATH)?).map_err(io::Error::from)?;

@@ -23,7 +23,7 @@ const OWNER_WRITES: Mode = Mode::RUSR.union(Mode::WUSR);
 /// Bits that let others than the owner write.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 
-/// What has a name.
+/// What is being claimed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// A file with one name, opened for reading and writing.

@@ -107,8 +107,8 @@ impl PieceTable {
         }
     }
 
-    /// Has the store remember what was learned; blocks. A group is saved as far as it is known without a gap,
-    /// and again when more of it is.
+    /// Saves what was learned to the store; blocks. A group is saved in runs without a gap, and saved again when more
+    /// of it is known.
     pub fn save(&self) {
         let Some(store) = &self.hash_store else {
             return;

@@ -1,5 +1,5 @@
-//! Small files that are their owner's alone and that several processes change: logins, known servers, credentials. What
-//! is in them, and who else may read one that is there, is for those to say who use them.
+//! Small files that are their owner's alone and that several processes change: logins, known servers, credentials. The
+//! code that uses them decides what they contain, and who else may read an existing one.
 
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, Write};
@@ -100,8 +100,8 @@ fn failed(step: &'static str, path: &Path) -> impl Fn(io::Error) -> PrivateFileE
     move |source| PrivateFileError::new(step, path, source)
 }
 
-/// Opens the file whose lock is taken: not the private file itself, in whose place another one is put. No link is
-/// followed: root may be asked to make it in a folder of somebody else.
+/// Opens the lock file, which is not the private file itself: that one is replaced by renaming another over it. No link
+/// is followed: root may be asked to make it in a folder of somebody else.
 fn open_lock(path: &Path, folder: &Path) -> io::Result<File> {
     match OpenOptions::new().create_new(true).write(true).mode(MODE).open(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -126,7 +126,7 @@ fn wait_for(lock: &File, path: &Path) -> Result<(), PrivateFileError> {
     }
 }
 
-/// Gives a file that root has made to the owner of what is `like` it, who must be able to read it.
+/// If root has made the file, its owner becomes that of `like`, who must be able to read it.
 fn give(file: &File, like: &Metadata) -> io::Result<()> {
     if !geteuid().is_root() {
         return Ok(());

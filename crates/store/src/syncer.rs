@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 #[derive(Clone, Debug)]
 pub struct Syncer {
     file: Arc<File>,
-    /// What went wrong and was not told yet: the kernel tells it once per open file. Held while syncing, so that no
-    /// other thread is told instead.
+    /// A failure that was not reported yet: the kernel reports it only once per open file. Locked while syncing, so
+    /// that no other thread receives it instead.
     failure: Arc<Mutex<Option<io::Error>>>,
 }
 

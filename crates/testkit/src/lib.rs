@@ -8,15 +8,15 @@
 //! | [`script`] | a peer that sends and expects exact bytes, as a server or as a client |
 //! | [`port`] | a port that is kept for a server which comes later, or never |
 //! | [`process`] | a server as a process of its own: its address, log lines, signals, exit status |
-//! | [`python`] | the document-written Python peers of `tests/peers` |
+//! | [`python`] | the Python peers of `tests/peers`, written from the classic system's description |
 //! | [`fuzz`] | what must hold for every input from a network |
 //! | [`tree`] | deterministic file contents of any size |
 //! | [`random`] | the seeded randomness under it all |
 //! | [`deadline`] | the bound on every wait |
 //!
-//! Everything but `link` speaks over loopback; only `server.py` listens on all addresses, as its
-//! document has it. A set-up that fails, or a wait that passes its deadline, panics and says what was awaited: a
-//! test has nothing better to do. What a peer does wrong is a value, for a test to judge.
+//! Everything but `link` speaks over loopback; only `server.py` listens on all addresses, as the classic system's
+//! description says. A set-up that fails, or a wait that passes its deadline, panics and says what was awaited: a test
+//! has nothing better to do. What a peer does wrong is a value, for a test to judge.
 
 pub mod authority;
 pub mod chaos;

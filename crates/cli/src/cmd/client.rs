@@ -1,4 +1,4 @@
-//! `towline client FILENAME [HOST] [PORT]`: the classic client with the document's folders.
+//! `towline client FILENAME [HOST] [PORT]`: the classic client with the original classic system's folders.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;

@@ -48,7 +48,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     }
 }
 
-/// Whoever reads it may have seen enough.
+/// Prints; a closed pipe is not an error.
 fn print(text: &str) {
     let _ = output::line(text.trim_end());
 }

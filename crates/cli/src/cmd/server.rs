@@ -1,4 +1,4 @@
-//! `towline server [PORT]`: the classic server with the document's folders.
+//! `towline server [PORT]`: the classic server with the original classic system's folders.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -38,7 +38,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     std::fs::create_dir_all(&files_dir)
         .with_context(|| format!("cannot make the folder {}", EscapedPath(&files_dir)))
         .map_err(|error| Failure::new(Exit::LocalDisk, error))?;
-    // The document's server has no configuration file.
+    // The original classic system's server has no configuration file.
     let listening = listen.clone();
     let configure = move || {
         let mut config = File { log_dir: Some(log_dir.clone()), ..File::default() };

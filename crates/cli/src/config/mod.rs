@@ -130,7 +130,7 @@ impl File {
         changed.into_iter().filter_map(|(key, has)| has.then_some(key)).collect()
     }
 
-    /// Has those places of its own that a server finds its files in be where they were in `before`.
+    /// Keeps `run_as` and `state_dir` as in `before`: they cannot change while the server runs.
     pub(crate) fn stay_where(&mut self, before: &Self) {
         self.run_as.clone_from(&before.run_as);
         self.state_dir.clone_from(&before.state_dir);

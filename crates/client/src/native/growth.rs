@@ -27,7 +27,7 @@ pub(super) fn worth_at_once(round_trip: Duration) -> u32 {
 /// Whether more connections are worth it.
 pub(super) struct Growth {
     connections: Connections,
-    /// What it has beside the seats that were taken for it.
+    /// Seats taken beyond those that it began with.
     spare_seats: Vec<Taken>,
     connections_max: u32,
     trial_began: Instant,

@@ -63,8 +63,8 @@ impl KeptPieces {
         Ok(())
     }
 
-    /// The journal, to be appended to, and the pieces that it names, whose only trace it is until each was read again.
-    /// It goes on where it is of the same version, and begins anew where it is not.
+    /// Returns the journal, open for appending, and the pieces it names. Until each is read again, the journal is the
+    /// only record of them. A journal of the same version is continued; any other begins anew.
     pub(super) fn into_journal(
         self,
         staged: &Staged,

@@ -1,4 +1,4 @@
-//! When a server was last heard, which its sessions note and who waits for a place there goes by.
+//! When anything last arrived from a server. Sessions write it; whoever waits for a place there reads it.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -15,7 +15,7 @@ impl LastHeard {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
-    /// Whether that is at most so long ago.
+    /// Whether something came within this time.
     pub(super) fn is_within(&self, time: Duration) -> bool {
         let heard = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
         heard.is_some_and(|heard| heard.elapsed() < time)

@@ -16,7 +16,7 @@ pub async fn may_log_in(
     Ok(trust.check_acquaintance()?)
 }
 
-/// Logs in, to see whether the server lets this user in, and has remembered what the server proved.
+/// Logs in once to check the credentials, and remembers what the server proved.
 pub async fn log_in(
     address: &Address,
     trust: &Trust,

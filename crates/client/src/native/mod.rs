@@ -82,7 +82,7 @@ pub struct Options {
     pub limit: SharedThrottle,
     /// What the content must hash to.
     pub expected: Option<blake3::Hash>,
-    /// What of the file on the server the one here keeps beside its content.
+    /// Which attributes of the file on the server are kept beside its content.
     pub keep: Keep,
 }
 
@@ -98,7 +98,7 @@ pub enum Keep {
 }
 
 impl Keep {
-    /// What is set of these.
+    /// The attributes to set.
     fn attributes(self, modified_ns: i64, mode: u32) -> Option<Attributes> {
         let mode = match self {
             Self::Nothing => return None,
@@ -216,7 +216,7 @@ async fn fetch_into(
         let (session, info) = match begin(staged, options, monitor, &mut kept).await {
             Ok(Beginning::UpToDate(downloaded)) => return Ok(Fetched::UpToDate(downloaded)),
             Ok(Beginning::Session(session, info)) => (session, info),
-            // While it was looked at; what was kept still is, and is in the journal.
+            // It changed while it was looked at; what was kept is still there, and in the journal.
             Err(failure) if failure.is_changed() => {
                 sleep(CHANGE_PAUSE).await;
                 continue;
@@ -415,7 +415,7 @@ fn check_root(options: &Options, info: &Info, root: blake3::Hash) -> Result<(), 
     Ok(())
 }
 
-/// What has come of a task that nobody cancels; its panic is that of whoever looks after it.
+/// The result of a task that nobody cancels; if the task panicked, so does the caller.
 fn joined<T>(ended: Result<T, JoinError>) -> T {
     ended.unwrap_or_else(|died| std::panic::resume_unwind(died.into_panic()))
 }

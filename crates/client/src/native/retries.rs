@@ -25,12 +25,12 @@ impl Retries {
         Self { backoff, failures: 0, seemed_of_another_kind: false }
     }
 
-    /// How often it has failed since it came on, or began.
+    /// How often it has failed since progress was last made, or since the beginning.
     pub(super) fn failures(&self) -> u32 {
         self.failures
     }
 
-    /// It came on: the next failure is the first one again.
+    /// Progress was made: the count of failures starts again.
     pub(super) fn renew(&mut self) {
         *self = Self::new(self.backoff);
     }

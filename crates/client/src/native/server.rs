@@ -43,8 +43,8 @@ struct Idle {
 }
 
 impl Server {
-    /// The server at an address; what it must prove before anything is said to it, encrypted, which is `None` for
-    /// networks that are trusted; and the longest time without a sign of it.
+    /// The server at `address`. `encryption` is what the server must prove before anything is said to it, and `None`
+    /// without encryption, for trusted networks; `silence_max` is the longest time without a sign of it.
     pub fn new(address: Address, encryption: Option<Trust>, silence_max: Duration) -> Self {
         Self { address, encryption, silence_max, sessions: Arc::default() }
     }
@@ -54,8 +54,8 @@ impl Server {
         &self.address
     }
 
-    /// A session in which `request` is asked, so that the answer is what comes next: an idle one, or else a new one, whose
-    /// preface goes out together with the request.
+    /// A session in which `request` has been asked, so that its answer comes next: an idle one, or else a new one,
+    /// whose preface goes out together with the request.
     pub(super) async fn ask(&self, request: &Request) -> Result<Session, SessionError> {
         while let Some(mut session) = self.take_idle() {
             if session.ask(request).await.is_ok() {
@@ -67,8 +67,8 @@ impl Server {
         Ok(opened.await?.noting(Arc::clone(&self.sessions.heard)))
     }
 
-    /// The same, patiently: as long as the server has said something over any session within the silence that is borne,
-    /// one that does not come about may only have no place there, and another may fall idle.
+    /// Like `ask`, but while the server is still heard over any session, a failure that may pass is taken for "no free
+    /// place" and retried.
     async fn ask_in_turn(&self, request: &Request) -> Result<Session, SessionError> {
         loop {
             match self.ask(request).await {
@@ -87,7 +87,7 @@ impl Server {
         self.described(self.ask(&stat(name)).await?).await
     }
 
-    /// The same, and bears with a server that has no place for another session as long as it serves others.
+    /// Like `look_up`, but waits while the server has no place for another session and still serves others.
     pub(super) async fn look_up_in_turn(
         &self,
         name: &RemoteName,
@@ -100,7 +100,7 @@ impl Server {
             Frame::Answer(Answer::Info(info)) => Ok((session, info)),
             other => {
                 let error = other.into_error();
-                // Where another session can do better, this one is of no use.
+                // A session is not reused after an error that another session might not meet.
                 if !error.is_retryable() {
                     self.give_back(session);
                 }
@@ -109,13 +109,13 @@ impl Server {
         }
     }
 
-    /// Takes back a session of which all is answered that was asked.
+    /// Takes back a session in which every request has been answered.
     pub(super) fn give_back(&self, session: Session) {
         self.idle().push(Idle { session, since: Instant::now() });
     }
 
-    /// Has it remembered what the server has just proved, and tells it where that is news: before anything else is done,
-    /// so that whatever ends this run, the next one knows the server.
+    /// Remembers what the server has just proved, and reports it if it is new: before anything else is done, so that
+    /// whatever ends this run, the next one knows the server.
     pub(super) async fn tell_trust(&self, monitor: &dyn Monitor) -> Result<(), SessionError> {
         if let Some(trust) = &self.encryption
             && let Some(news) = trust.note().await?

@@ -156,8 +156,8 @@ impl From<io::Error> for SessionError {
 }
 
 impl Session {
-    /// Connects, encrypted where trust asks for it, logs in where a login is there, and may ask something; the preface
-    /// goes out together with that, and the answer is what comes next.
+    /// Connects, encrypted if `encryption` is set, and logs in if that holds a login. Sends `first`, if there is one,
+    /// together with the preface: its answer comes next.
     pub(super) async fn open(
         address: &Address,
         encryption: Option<&Trust>,
@@ -210,7 +210,7 @@ impl Session {
         Ok(session)
     }
 
-    /// The same, which notes there when something comes, as it just has.
+    /// Records arrivals in `heard` from now on, beginning with the one that has just happened.
     pub(super) fn noting(mut self, heard: Arc<LastHeard>) -> Self {
         heard.note();
         self.heard = heard;

@@ -55,7 +55,8 @@ pub(super) struct Transfer<'a> {
     staged: &'a Staged,
     plan: Plan,
     began: Instant,
-    /// What each piece must hash to that an earlier attempt left, and did hash to that is here: the plan tells which.
+    /// Expected hashes of pieces left by an earlier attempt, and verified hashes of pieces that are here; the plan
+    /// knows which is which.
     hashes: KnownHashes,
     damages: HashMap<u32, u32>,
     journal: File,
@@ -92,7 +93,7 @@ impl<'a> Transfer<'a> {
         monitor: &'a dyn Monitor,
         tally: &'a mut Tally,
     ) -> Result<Self, StageError> {
-        // What an attempt before this one kept is kept again, or not.
+        // What an earlier attempt kept is counted anew.
         tally.kept_bytes = 0;
         let size = info.geometry.file_bytes();
         staged.file().set_len(size).map_err(|source| staged.write_failed(source))?;
@@ -176,8 +177,7 @@ impl<'a> Transfer<'a> {
         hashes.into_all().map(Ending::Complete).ok_or(Failure::Incomplete)
     }
 
-    /// Lets all workers go. Those are waited for to which nothing is on its way but the last word of an answer: their
-    /// sessions are of use to others.
+    /// Dismisses all workers. Waits only for those that are connected and owe no piece: their sessions can be reused.
     async fn dismiss(
         &mut self,
         reports: &mut mpsc::Receiver<(WorkerId, Report)>,

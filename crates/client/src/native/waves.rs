@@ -14,7 +14,7 @@ pub(super) struct OncePerWave<'a> {
 /// Connections that are lost until one of them may be back.
 #[derive(Clone, Copy, Debug)]
 struct Wave {
-    /// How often in a row the one had failed that was told.
+    /// How often in a row the reported connection had failed.
     attempt: u32,
     /// When the last of them tries again.
     until: Instant,
@@ -38,13 +38,13 @@ impl Monitor for OncePerWave<'_> {
     }
 }
 
-/// Whether what has failed now is news, after what was told last. What failed once more in a row is.
+/// Whether this failure is worth reporting: the first of a wave, or one more in a row.
 fn begins_wave(told: &mut Option<Wave>, attempt: u32, wait: Duration, now: Instant) -> bool {
     if let Some(wave) = told
         && now < wave.until
         && attempt <= wave.attempt
     {
-        // Not all find out at the same time: what had come is taken first.
+        // Not all notice at the same time: each first takes what had arrived.
         wave.until = wave.until.max(now + wait);
         return false;
     }

@@ -47,7 +47,7 @@ fn ends_in_page_cache(file: &File, offset: u64, length: usize) -> bool {
     probe != Err(Errno::AGAIN)
 }
 
-/// Has the range read from the disk on the blocking pool, so that only this connection waits for it.
+/// Reads the range from the disk on the blocking pool, so that only this connection waits for it.
 async fn fill_page_cache(file: &Arc<File>, offset: u64, length: usize) -> io::Result<()> {
     let file = Arc::clone(file);
     spawn_blocking(move || file.read_at(&mut vec![0; length], offset).map(drop)).await?

@@ -120,7 +120,7 @@ impl<'a, 'b> Path<'a, 'b> {
         }
     }
 
-    /// Another way, where the error leaves open whether this one goes at all, or whether the file or the socket failed.
+    /// The fallback path, if `error` may mean that `sendfile` does not work for this file.
     fn instead(self, error: SendError) -> Result<Self, SendError> {
         match (self, error) {
             #[cfg(target_os = "linux")]

@@ -59,7 +59,7 @@ pub(super) struct Shaken {
     pub(super) agreed: Agreed,
     pub(super) secrets: ExtractedSecrets,
     pub(super) side: Side,
-    /// What came behind it already.
+    /// Bytes that have already come behind the handshake.
     pub(super) came: Vec<u8>,
 }
 
@@ -139,7 +139,7 @@ pub(super) async fn shake<C: Unbuffered, S: AsyncRead + AsyncWrite + Unpin>(
     Ok(Shaken { agreed, secrets, side, came })
 }
 
-/// Goes on as far as the records lead; how many of their bytes are done with, and what is to be done next.
+/// Goes on as far as the records allow; returns how many of their bytes are used up, and what to do next.
 fn step<C: Unbuffered>(
     connection: &mut C,
     records: &mut [u8],

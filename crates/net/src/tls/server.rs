@@ -69,7 +69,7 @@ impl Acceptor {
         Ok(())
     }
 
-    /// Makes ready to ask so, which is all that can fail of it.
+    /// Builds the configuration; adopting it cannot fail.
     pub fn prepare(
         &self,
         authorities: Option<ClientAuthorities>,
@@ -101,7 +101,8 @@ impl Acceptor {
     /// Shakes hands. The caller has a deadline for it.
     pub async fn accept(&self, mut stream: Peeked<TcpStream>) -> io::Result<TlsStream> {
         let mut came = Vec::new();
-        // Where a client names protocols, the handshake fails unless ours is one; naming none is left to us.
+        // If a client names protocols, the TLS library fails the handshake unless ours is one; a client that names none
+        // must be refused here.
         if !names_a_protocol(&mut stream, &mut came).await? {
             stream.write_all(NO_APPLICATION_PROTOCOL).await?;
             return Err(io::Error::new(io::ErrorKind::InvalidData, "no protocol was asked for"));
@@ -114,7 +115,7 @@ impl Acceptor {
     }
 }
 
-/// Waits for all of a client's hello, and tells whether it names protocols. What is no hello is told so.
+/// Reads the whole `ClientHello` and tells whether it offers ALPN; anything else gets an alert.
 async fn names_a_protocol(stream: &mut Peeked<TcpStream>, came: &mut Vec<u8>) -> io::Result<bool> {
     let mut acceptor = rustls::server::Acceptor::default();
     loop {

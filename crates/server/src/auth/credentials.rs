@@ -145,7 +145,7 @@ impl Credentials {
     }
 }
 
-/// A list with something in it: whoever writes an empty one means nothing at all, which its absence does not.
+/// Reads a list that must not be empty: an empty list would mean nothing at all, and a missing one means everything.
 fn some<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Vec<T>, D::Error> {
     let list = Vec::deserialize(from)?;
     if list.is_empty() {

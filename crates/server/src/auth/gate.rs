@@ -92,7 +92,7 @@ pub(crate) struct Denied {
 pub(crate) struct Revoked;
 
 impl Gate {
-    /// Lets in whom these `terms` know, and has denials written down.
+    /// Lets in whom these `terms` know, and records denials.
     pub(crate) fn new(terms: Terms, records: Arc<Records>) -> Self {
         Self {
             terms: ArcSwap::from_pointee(terms),
@@ -103,7 +103,7 @@ impl Gate {
         }
     }
 
-    /// From now on holds what is made of what holds, in sessions that are open as well.
+    /// Replaces the terms with `change(current)`; open sessions see it at once.
     pub(crate) fn replace(&self, change: impl Fn(&Terms) -> Terms) {
         let before = self.terms.rcu(|terms| change(terms));
         let changes = self.terms.load().access.credentials_changed_since(&before.access);
@@ -190,12 +190,12 @@ impl Gate {
 }
 
 impl Caller {
-    /// Refuses what the rules do not allow, and has that written down; `None` is what is above all names.
+    /// Refuses what the rules do not allow, and records that; `None` is what is above all names.
     pub(crate) fn check(&self, action: Action, name: Option<&RemoteName>) -> Result<(), Denied> {
         self.allows(action, name).inspect_err(|_| self.note_denied(action, name, 0))
     }
 
-    /// Refuses what the rules do not allow, where a request may ask for much of that: see [`Self::note_denied`].
+    /// Like [`Self::check`] but records nothing, for requests that may meet many denials: see [`Self::note_denied`].
     pub(crate) fn allows(&self, action: Action, name: Option<&RemoteName>) -> Result<(), Denied> {
         if self.terms.access.policy().allows(&self.principal, action, name) {
             return Ok(());
@@ -242,12 +242,12 @@ impl Caller {
         self.terms.are(&other.terms)
     }
 
-    /// Whom what they take up counts against.
+    /// The source whose budgets this caller uses.
     pub(crate) fn source(&self) -> Source {
         Source::of(self.peer)
     }
 
-    /// Whom bytes count for that are sent to `source`.
+    /// Who is charged for bytes that are sent to `source`.
     pub(crate) fn payer(&self, source: Source) -> Payer {
         match self.principal.account() {
             Some(name) => Payer::User(name),

@@ -15,8 +15,7 @@ const TURN_MAX: Duration = Duration::from_secs(20);
 
 /// So many places, of which each source has a part.
 ///
-/// Whoever waits does so among those from its source first, and only as many as have their source's places wait for all
-/// the others': a source that asks for much is one of many in that queue.
+/// Waiters queue per source first; a source has at most its own quota in the global queue.
 #[derive(Debug)]
 pub(crate) struct Places {
     all: Arc<Semaphore>,
@@ -57,7 +56,7 @@ impl Places {
         Place { of_all, of_source }
     }
 
-    /// The same for places that are held while peers are waited for: who waits for long is told.
+    /// Like `take`, for places that are held while peers are waited for: fails after a long wait.
     pub(crate) async fn take_soon(&self, source: Source, count: usize) -> Result<Place, Busy> {
         timeout(TURN_MAX, self.take(source, count)).await.map_err(|_| Busy)
     }

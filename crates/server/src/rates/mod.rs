@@ -1,4 +1,4 @@
-//! How fast whom is sent what: caps in total, for each who pays, and for shares; and how often somebody may ask.
+//! Bandwidth caps in total, per payer and per share; and the request rate.
 
 mod fair;
 mod request_rate;

@@ -115,7 +115,7 @@ fn advice(error: &io::Error) -> &'static str {
 }
 
 impl OwnError {
-    /// The same for whoever wants `target`, on the way to which `at` has the name.
+    /// As a `StageError`: `target` is what was wanted, `at` the name that was in the way.
     pub(crate) fn on_the_way_to(
         self,
         target: &Path,

@@ -146,8 +146,8 @@ impl StagedTree {
         &self.journal
     }
 
-    /// When this attempt began, by the clock of the file system, where that takes some names for the same: at least
-    /// those that differ in upper and lower case.
+    /// When this attempt began, by the file system's clock; `None` unless the file system takes some different names
+    /// for the same, at least those that differ only in case.
     pub fn began_among_namesakes_ns(&self) -> Option<i64> {
         statat(&self.building, c"JOURNAL", AtFlags::SYMLINK_NOFOLLOW).ok()?;
         fstat(&self.generation).ok().map(|stat| Inode::of(&stat).changed_ns)
@@ -194,8 +194,8 @@ impl StagedTree {
         Err(StageError::NoSpace { path: self.target.path().to_owned(), needed_bytes, free_bytes })
     }
 
-    /// Gives files their final names that are written, once their content is as durable as asked for; tells which
-    /// could not get theirs. In a new tree there is nothing to do before it is whole. Blocks.
+    /// Renames written files to their final names in batches, synced first if that was asked for; returns those that
+    /// failed. In a new tree there is nothing to do before it is whole. Blocks.
     pub fn place(
         &self,
         files: impl Iterator<Item = (RemoteName, Existing)>,

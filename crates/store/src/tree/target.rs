@@ -50,10 +50,10 @@ pub enum Here {
     Other,
 }
 
-/// Which of all things something is, and since when it is as it is.
+/// A file's or folder's identity and last change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Inode {
-    /// The file system's number and its number there.
+    /// Device and inode number.
     pub id: (u64, u64),
     /// Whether it may have several names.
     pub has_names: bool,
@@ -144,7 +144,7 @@ impl FolderChain {
         self.look_closely(path).map(|(here, _)| here)
     }
 
-    /// The same, and which of all things it is.
+    /// What has this name, and its identity.
     pub fn look_closely(&mut self, path: &RemoteName) -> Result<(Here, Option<Inode>), PutError> {
         self.seen(path).map_err(|errno| PutError::new("look at what is in the place of", errno))
     }

@@ -32,7 +32,7 @@ pub struct TreeWriter {
 }
 
 impl PutError {
-    /// Its name here is another one's already.
+    /// The file system takes this name for that of something else in the tree.
     pub const TAKEN_FOR_THE_SAME: Self = Self { step: "create", errno: Errno::EXIST };
 
     pub(super) fn new(step: &'static str, errno: Errno) -> Self {
@@ -90,7 +90,8 @@ impl TreeWriter {
         filled
     }
 
-    /// Makes a folder that is not there yet: one that is has another name, which this file system takes for the same.
+    /// Makes a folder that is not there yet. If it is there, this file system takes another name of the tree for the
+    /// same.
     pub fn make_folder(&mut self, path: &RemoteName) -> Result<(), PutError> {
         match self.tree.make_folder(path) {
             Ok(false) => Err(PutError::TAKEN_FOR_THE_SAME),

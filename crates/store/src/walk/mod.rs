@@ -27,7 +27,7 @@ use crate::seen::Seen;
 /// Memory that the names of all folders on the way share, about.
 const NAMES_BYTES_MAX: usize = 8 << 20;
 
-/// What a folder gets of it where those above it have taken the most, as a part.
+/// Each folder gets at least this fraction (1/32) of the memory for names.
 const SHARE_MIN: usize = 32;
 
 /// Room for what the system tells of a folder at once.
@@ -253,14 +253,14 @@ impl Walk {
                 (EntryKind::Folder, Some(seen), error)
             }
             Err(errno) if hint == Hint::Folder => (EntryKind::Folder, None, Some(errno.into())),
-            // Nobody knows what it is: it belongs to the walk as what is no folder does.
+            // Its type is unknown: the rules treat it as something that is not a folder.
             Err(_) if !self.admits(false) => return Ok(None),
             Err(errno) => (EntryKind::Other, None, Some(errno.into())),
         };
         let modified_ns = seen.map_or(0, |seen| seen.modified_ns);
         let mode = seen.map_or(0, |seen| seen.mode);
         let found = Found { path, kind, modified_ns, mode, error };
-        // What is passed was told before.
+        // `after` itself and the folders above it were reported on an earlier page.
         Ok(if is_passed { None } else { Some(found) })
     }
 
@@ -283,7 +283,7 @@ impl Walk {
         None
     }
 
-    /// The name in the folder at hand behind which the walk goes on.
+    /// The component of `after` in the folder at hand, if the walk goes on behind it.
     fn way_here(&self) -> Option<&[u8]> {
         let is_on_way = self.levels.last().is_some_and(|level| level.is_on_way);
         let after = self.after.as_ref().filter(|_| is_on_way)?;

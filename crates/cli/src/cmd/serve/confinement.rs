@@ -113,11 +113,11 @@ fn replaceable(path: &Path) -> Vec<PathBuf> {
     [Some(path.to_owned()), path.canonicalize().ok()].into_iter().flatten().map(folder).collect()
 }
 
-/// Has files without a name, in which long listings are sorted, go where the server may write anyway.
+/// Puts unnamed temporary files, in which long listings are sorted, where the server may write anyway.
 fn keep_temporary_files(footprint: &Footprint) {
     let mut kept = footprint.iter().filter(|place| place.need == Need::Kept);
     if let Some(kept) = kept.find(|place| place.path.is_dir()) {
-        // Nobody has said before where they go; were it so, that holds.
+        // Fails only if one is set already; then the earlier one stays.
         let _ = tempfile::env::override_temp_dir(&kept.path);
     }
 }

@@ -130,8 +130,8 @@ impl<C: Fn() -> anyhow::Result<File> + Send + 'static> Live<C> {
         &self.identity
     }
 
-    /// Reads the credentials again if their file is another one than it was. Whatever is wrong with them keeps those that hold, and is tried again until it is
-    /// right: what was revoked must not be good for ever. It is told once.
+    /// Reads the credentials again if their file has changed. If anything is wrong with them, the old ones stay, and
+    /// they are read again until they are right: what was revoked must not be good for ever. Each fault is told once.
     fn look(&mut self) {
         let credentials = stamp(&self.config);
         if credentials == self.credentials {

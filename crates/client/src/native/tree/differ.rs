@@ -320,8 +320,8 @@ impl Differ {
         Ok(())
     }
 
-    /// What may happen to what has the name when it is given: where nothing was seen, nothing is replaced that has
-    /// come since, such as another file of the tree whose name this file system takes for the same.
+    /// Whether the name may be replaced when the file gets it. If nothing was there when it was looked at, whatever has
+    /// come since is not replaced, such as another file of the tree whose name this file system takes for the same.
     fn existing_where(&self, here: &Here) -> Existing {
         if *here == Here::Nothing { Existing::Refuse } else { self.policy.existing }
     }

@@ -64,8 +64,8 @@ pub(super) async fn fetch(
     })?;
     let place = options.place.clone();
     let looked = blocking(move || look_at(&place)).await;
-    // Asked before anything is made here, since the folder may not be there; and where a file is here, it may be one
-    // there as well, which is nothing for a tree.
+    // List before creating anything: the remote folder may not exist. List also when a file occupies the target: "the
+    // source is a file" is the better error.
     let first = match &looked {
         Ok(_) | Err(StageError::TargetIsNoFolder(_)) => lister.next(monitor).await?,
         Err(_) => None,
@@ -82,7 +82,7 @@ pub(super) async fn fetch(
     Ok(TreeFetched { path, tally, failures, elapsed: Duration::ZERO })
 }
 
-/// Begins the tree, or goes on with what is left of it, once no other transfer has it if that is to be waited for.
+/// Begins the tree, or goes on with what is left of it. Waits while another transfer has it, if that was asked for.
 async fn stage(options: &TreeOptions) -> Result<Arc<StagedTree>, StageError> {
     loop {
         let (place, durability) = (options.place.clone(), options.durability);
@@ -245,7 +245,7 @@ impl Crew {
         self.tasks.spawn(fetcher.run());
     }
 
-    /// One does not try again. That is no harm as long as others work, who take what it gives back: a server may have
+    /// A fetcher has given up. That does no harm as long as others work, who take what it gives back: a server may have
     /// no place for as many as there are.
     fn give_up(&mut self, error: SessionError) -> Result<(), TreeFailure> {
         self.given_up += 1;

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use towline_proto::name::RemoteName;
 use towline_store::tree::Inode;
 
-/// What the names led to that came before, in the folders on the way to the last one.
+/// The inodes that earlier names led to, in each folder on the way to the last name.
 #[derive(Debug)]
 pub(super) struct Namesakes {
     /// By the file system's clock.
@@ -25,8 +25,8 @@ impl Namesakes {
         Self { began_ns, levels: Vec::new() }
     }
 
-    /// Whether what was found under a name is what another name of the tree stands for. Names come in the order of a
-    /// listing. What has changed since the run began may have been brought by it.
+    /// Whether this inode was already reached under another name of the tree. Names come in the order of a listing. One
+    /// that has changed since the run began counts as reached: the run itself may have brought it.
     pub(super) fn is_of_another(&mut self, path: &RemoteName, found: Inode) -> bool {
         let parent = path.parent_bytes();
         let is_above = |folder: &Option<Box<[u8]>>| match (folder, parent) {

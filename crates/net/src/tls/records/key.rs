@@ -40,7 +40,8 @@ impl RecordKey {
         self.next >= RECORDS_A_KEY_MAX
     }
 
-    /// Makes a record of what holds plaintext between room for what stands around it ([`super::AROUND_BYTES`]).
+    /// Seals a record in place: `record` holds the plaintext, with room around it for the rest
+    /// ([`super::AROUND_BYTES`]).
     pub(super) fn seal(&mut self, kind: ContentType, record: &mut [u8]) -> Result<(), Error> {
         let (header, sealed) = record.split_at_mut(HEADER_BYTES);
         let aad = make_tls13_aad(sealed.len());
@@ -53,7 +54,7 @@ impl RecordKey {
         Ok(())
     }
 
-    /// Opens a record where it lies: what it holds, and how many bytes of that from behind the header on.
+    /// Opens a record in place; returns its content's type and length. The content begins behind the header.
     pub(super) fn open(&mut self, record: &mut [u8]) -> Result<(ContentType, usize), Error> {
         let (aad, sealed) = parts(record)?;
         let nonce = self.take_nonce()?;
@@ -91,12 +92,12 @@ pub(in crate::tls) fn record_bytes(begun: &[u8]) -> Option<usize> {
     Some(HEADER_BYTES + usize::from(u16::from_be_bytes([length[0], length[1]])))
 }
 
-/// What a whole record's plaintext has, with its type and padding.
+/// The length of a whole record's plaintext, with its type and padding.
 pub(super) fn inner_bytes(record: &[u8]) -> usize {
     record.len().saturating_sub(HEADER_BYTES + TAG_BYTES)
 }
 
-/// Fails unless a record may be that begins with this header.
+/// Fails unless this header can begin a record.
 pub(super) fn check_header(header: &[u8]) -> Result<(), Error> {
     if !header.starts_with(&BEGINNING) {
         return Err(InvalidMessage::UnexpectedMessage("no encrypted record").into());
@@ -109,7 +110,7 @@ pub(super) fn check_header(header: &[u8]) -> Result<(), Error> {
     }
 }
 
-/// What a whole record's tag covers besides its plaintext, and what is sealed.
+/// Splits a whole record into its header, which the tag covers too, and its ciphertext with the tag.
 fn parts(record: &mut [u8]) -> Result<([u8; HEADER_BYTES], &mut [u8]), Error> {
     let (header, sealed) = record.split_at_mut(HEADER_BYTES);
     if sealed.len() < TAG_BYTES {

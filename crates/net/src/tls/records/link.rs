@@ -12,7 +12,7 @@ use super::RecordKey;
 /// Held for moments only, by whichever direction needs it.
 pub(in crate::tls) struct Link(Mutex<State>);
 
-/// The end of the connection that this is, as the TLS library goes on with it.
+/// Which end of the connection this is, with the TLS library's state for it.
 pub(in crate::tls) enum Side {
     Client(KernelConnection<ClientConnectionData>),
     Server(KernelConnection<ServerConnectionData>),
@@ -38,7 +38,7 @@ impl Link {
         }?)
     }
 
-    /// The key to seal with once the peer was told so.
+    /// The next sealing key, to use after the peer has been sent a `KeyUpdate`.
     pub(super) fn next_sealing_key(&self) -> Result<RecordKey, Error> {
         RecordKey::new(match &mut self.state().side {
             Side::Client(connection) => connection.update_tx_secret(),
@@ -59,7 +59,7 @@ impl Link {
         self.state().owes_key_update = true;
     }
 
-    /// Whether the peer is to get a key update now; it is asked once.
+    /// Whether the peer is to get a key update now; asking clears the debt.
     pub(super) fn pay_key_update(&self) -> bool {
         std::mem::take(&mut self.state().owes_key_update)
     }

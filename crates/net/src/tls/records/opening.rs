@@ -104,7 +104,7 @@ impl Opening {
         }
     }
 
-    /// Has the reader take what did not fit into its buffer before.
+    /// Gives the reader what did not fit into its buffer before.
     fn hand_out(&mut self, target: &mut ReadBuf<'_>) {
         let length = self.plain.len().min(target.remaining());
         target.put_slice(&self.buffer[self.plain.start..][..length]);

@@ -51,7 +51,7 @@ impl Sealing {
         self.sent_in_all
     }
 
-    /// Takes some bytes, and has what the socket takes of them go out.
+    /// Takes some bytes, and begins to send them.
     pub(in crate::tls) fn poll_write(
         &mut self,
         mut socket: Pin<&mut impl AsyncWrite>,
@@ -81,8 +81,8 @@ impl Sealing {
         Poll::Ready(Ok(length))
     }
 
-    /// Takes at most `length` bytes that `read` puts straight where they are sealed, which tells how many, and has what
-    /// the socket takes of them go out.
+    /// Takes at most `length` bytes, which `read` writes straight to where they are sealed, and begins to send them;
+    /// tells how many `read` wrote.
     pub(in crate::tls) fn poll_write_with(
         &mut self,
         mut socket: Pin<&mut impl AsyncWrite>,

@@ -147,8 +147,8 @@ impl Means {
 }
 
 impl Reader {
-    /// Begins to read while a chunk is sent, if there is room for both now; a `spare` one that went out before leaves its
-    /// memory and its room to that. Hashes are little to send, and are not worth it.
+    /// Begins to read while a chunk is sent, if there is room for both now. The buffer and room of the chunk that was
+    /// sent before, `spare`, are reused. Hashes alone are quickly sent: reading ahead is not worth it.
     fn read_ahead(mut self, caller: Caller, spare: Option<Chunk>, session: &Session) -> Next {
         let buffer = spare.map_or_else(Vec::new, |spare| spare.bytes);
         let small_files = &session.server.budgets.small_files;

@@ -24,7 +24,7 @@ pub(super) struct Queue {
     room: Arc<Semaphore>,
 }
 
-/// A request that waits, as it came: understood, it takes up more.
+/// A waiting request, still encoded: decoded, it takes more memory.
 struct Waiting {
     kind: Kind,
     payload: Vec<u8>,
