@@ -186,8 +186,8 @@ impl Progress {
 
     /// How long the rest takes if it goes on so.
     pub(super) fn time_left(&self, now: Instant) -> Option<Duration> {
-        if self.files.as_ref().is_some_and(|files| !files.is_all) {
-            // Nobody knows yet how much there is.
+        // Before all is found, nobody knows how much there is.
+        if self.files.as_ref().is_some_and(|files| !files.is_all) || self.is_stalled(now) {
             return None;
         }
         let left_ms = u128::from(self.size - self.done_bytes()) * 1_000;
