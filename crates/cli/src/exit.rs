@@ -5,7 +5,6 @@ use std::process::ExitCode;
 
 use anyhow::anyhow;
 use towline_client::classic::{self, AttemptError};
-use towline_client::native::tree::{TreeError, TreeFailure};
 use towline_client::native::{self, SessionError};
 use towline_net::tls::TlsError;
 use towline_proto::native::message::ErrorCode;
@@ -161,19 +160,6 @@ fn exit_of_session(error: &SessionError) -> Exit {
         | SessionError::AnotherService(_) => Exit::Other,
         error if error.is_retryable() => Exit::Network,
         _ => Exit::Other,
-    }
-}
-
-impl From<TreeError> for Failure {
-    fn from(error: TreeError) -> Self {
-        let TreeError { name, address, elapsed, failure } = error;
-        // A tree fails as a whole as its files do.
-        let failure = match failure {
-            TreeFailure::Session(error) => native::Failure::Session { error, attempts: 1 },
-            TreeFailure::Stage(error) => native::Failure::Stage(error),
-            other => return Self::new(Exit::Other, anyhow!("{other}")),
-        };
-        native::DownloadError { name, address, elapsed, failure }.into()
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Results return as values, progress goes to a [`Monitor`](monitor::Monitor). Nothing here prints.
 
+mod blocking;
 pub mod classic;
 pub mod connect;
 pub mod journal;

@@ -9,11 +9,11 @@ mod receive;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use tokio::task::spawn_blocking;
 use towline_proto::classic::Request;
-use towline_store::staged::{Base, Durability, Existing, Leftovers, StageError, Staged};
+use towline_store::staged::{Base, Durability, Existing, Leftovers, Staged};
 
 pub use self::error::{AttemptError, Phase};
+use crate::blocking::blocking;
 use crate::connect::Address;
 use crate::monitor::{Event, Monitor};
 use crate::retry::Backoff;
@@ -140,11 +140,4 @@ async fn stage(options: &Options) -> Result<Staged, AttemptError> {
 
 async fn publish(staged: Staged, durability: Durability) -> Result<PathBuf, AttemptError> {
     Ok(blocking(move || staged.publish(Existing::Replace, durability)).await?)
-}
-
-/// Runs what waits for the disk where waiting is allowed.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, StageError> + Send + 'static,
-) -> Result<T, StageError> {
-    spawn_blocking(work).await.unwrap_or_else(|died| std::panic::resume_unwind(died.into_panic()))
 }

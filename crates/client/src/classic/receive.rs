@@ -18,6 +18,7 @@ use towline_store::staged::Staged;
 
 use super::Options;
 use super::error::{AttemptError, Phase, in_time};
+use crate::blocking::joined;
 
 /// Buffers that go round: enough for all three to have one at hand and one in hand.
 const BUFFERS: usize = 8;
@@ -49,8 +50,8 @@ pub(super) async fn receive(
     let (to_writer, writer) = worker(move |chunks| write(&file, chunks));
     let sinks = [to_hasher, to_writer];
     let read = read_chunks(stream, size, options, sinks, on_received).await;
-    let written = finish(writer).await;
-    let md5 = finish(hasher).await;
+    let written = joined(writer.await);
+    let md5 = joined(hasher.await);
     // A failed write ends the reading too, and is then its cause.
     written.map_err(|error| staged.write_failed(error))?;
     read?;
@@ -63,11 +64,6 @@ fn worker<T: Send + 'static>(
 ) -> (mpsc::Sender<Arc<Chunk>>, JoinHandle<T>) {
     let (sender, chunks) = mpsc::channel(BUFFERS);
     (sender, spawn_blocking(move || work(chunks)))
-}
-
-/// Waits for a worker's result.
-async fn finish<T>(worker: JoinHandle<T>) -> T {
-    worker.await.unwrap_or_else(|died| std::panic::resume_unwind(died.into_panic()))
 }
 
 fn hash(mut chunks: mpsc::Receiver<Arc<Chunk>>) -> Md5Digest {

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use towline_proto::native::message::ErrorCode;
 use towline_store::staged::StageError;
 
 use super::{Options, SessionError};
 
-/// A failed download, with what was tried.
+/// A failed download of a file or a tree, with what was tried.
 #[derive(Debug, thiserror::Error)]
 #[error("{name} was not fetched from {address}: {failure}")]
 pub struct DownloadError {
@@ -61,6 +62,12 @@ impl DownloadError {
     pub fn keeps_what_came(&self) -> bool {
         use StageError::{Replaced, Unsynced};
         !matches!(self.failure, Failure::Stage(Unsynced { .. } | Replaced(_)))
+    }
+
+    /// Whether a tree was asked for and a file is there.
+    pub fn is_about_a_file(&self) -> bool {
+        matches!(&self.failure, Failure::Session { error: SessionError::Refused(refusal), .. }
+            if refusal.code == ErrorCode::NotFolder)
     }
 
     pub(super) fn new(options: &Options, elapsed: Duration, failure: Failure) -> Self {

@@ -22,7 +22,6 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::sleep;
 use towline_proto::name::RemoteName;
 use towline_proto::native::message::Info;
@@ -44,6 +43,7 @@ use self::session::Session;
 pub use self::session::SessionError;
 use self::transfer::{Ending, Transfer};
 use self::waves::OncePerWave;
+use crate::blocking::blocking;
 use crate::monitor::{Event, Monitor};
 use crate::retry::Backoff;
 use crate::throttle::SharedThrottle;
@@ -402,7 +402,7 @@ async fn remote_root(
 }
 
 async fn hash_local(file: File, path: PathBuf) -> Result<blake3::Hash, Failure> {
-    let hashed = joined(spawn_blocking(move || blake3_of(&file)).await);
+    let hashed = blocking(move || blake3_of(&file)).await;
     hashed.map_err(|source| StageError::File { step: "read", path, source }.into())
 }
 
@@ -413,16 +413,4 @@ fn check_root(options: &Options, info: &Info, root: blake3::Hash) -> Result<(), 
         }
     }
     Ok(())
-}
-
-/// The result of a task that nobody cancels; if the task panicked, so does the caller.
-fn joined<T>(ended: Result<T, JoinError>) -> T {
-    ended.unwrap_or_else(|died| std::panic::resume_unwind(died.into_panic()))
-}
-
-/// Runs what waits for the disk where waiting is allowed.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, StageError> + Send + 'static,
-) -> Result<T, StageError> {
-    joined(spawn_blocking(work).await)
 }

@@ -21,7 +21,8 @@ use super::growth::Growth;
 use super::session::Session;
 use super::sync_ahead::SyncAhead;
 use super::worker::{Job, RUNS_AHEAD, Report, Worker};
-use super::{Failure, Options, Tally, joined};
+use super::{Failure, Options, Tally};
+use crate::blocking::joined;
 use crate::journal;
 use crate::known_hashes::KnownHashes;
 use crate::monitor::{Event, Monitor};
@@ -105,7 +106,6 @@ impl<'a> Transfer<'a> {
             received_bytes: AtomicU64::new(0),
             hole_bytes: AtomicU64::new(0),
             discarded_bytes: AtomicU64::new(0),
-            limit: options.limit.clone(),
         });
         Ok(Self {
             plan: Plan::new(info.geometry.count(), take_over(info.geometry)),

@@ -63,7 +63,6 @@ pub(super) struct Job {
     pub(super) hole_bytes: AtomicU64,
     /// Bytes of both that count for nothing, since they came twice or not to the end of their piece.
     pub(super) discarded_bytes: AtomicU64,
-    pub(super) limit: crate::throttle::SharedThrottle,
 }
 
 /// A piece, or the part of it that one frame may hold, on its way to the file.
@@ -245,11 +244,11 @@ impl Worker {
     ) -> Result<&'a [u8], Stop> {
         let mut received = 0;
         while received < place.len() {
-            let wanted = (place.len() - received).min(self.job.limit.read_bytes_max());
+            let wanted = (place.len() - received).min(self.job.options.limit.read_bytes_max());
             let read = session.read_content_to(&mut place[received..][..wanted]).await?;
             received += read;
             self.count(&self.job.received_bytes, read as u64);
-            self.job.limit.take(read as u64).await;
+            self.job.options.limit.take(read as u64).await;
         }
         Ok(place)
     }

@@ -9,7 +9,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tokio::task::spawn_blocking;
 use towline_net::tls::client::{AuthorityError, Connector, authorities_in, system_authorities};
 use towline_net::tls::identity::Identity;
 use towline_net::tls::{Expectation, Pin, ServerProof, Untrusted};
@@ -18,6 +17,7 @@ use towline_proto::native::message::Proof;
 use self::known::Overwrite;
 pub use self::known::{KnownServers, KnownServersError};
 pub use self::place::{Place, PlaceError};
+use crate::blocking::blocking;
 use crate::connect::Address;
 
 /// How a server proves that it is the right one; written as in the file of known servers.
@@ -262,8 +262,7 @@ impl Trust {
             return Ok(None);
         }
         let trust = self.clone();
-        let remembering = spawn_blocking(move || trust.remember(way)).await;
-        remembering.unwrap_or_else(|died| std::panic::resume_unwind(died.into_panic()))
+        blocking(move || trust.remember(way)).await
     }
 
     fn way(&self, proof: ServerProof) -> Way {

@@ -19,9 +19,10 @@ use super::site::Site;
 use super::tally::TreeTally;
 use super::wanted::{Batch, Wanted};
 use super::writing::{self, Compared, Outcome};
+use crate::blocking::{blocking, joined};
+use crate::native::Failure;
 use crate::native::retries::Retries;
 use crate::native::session::{Session, SessionError};
-use crate::native::{Failure, joined};
 use crate::retry::Jitter;
 
 /// Requests that a connection has at hand: the one that is answered, and the one asked for meanwhile.
@@ -308,11 +309,11 @@ impl Fetcher {
     /// Holds files that are here against the hashes of those on the server.
     async fn compare(&mut self, hashed: Vec<(Wanted, SmallFile)>) -> Result<(), Stop> {
         let Some(mut here) = self.here.take() else { return Ok(()) };
-        let compared = spawn_blocking(move || {
+        let compare = move || {
             let compared = writing::compare(&mut here, hashed);
             (here, compared)
-        });
-        let (here, Compared { same, other }) = joined(compared.await);
+        };
+        let (here, Compared { same, other }) = blocking(compare).await;
         self.here = Some(here);
         let mut delta = same;
         for wanted in other {

@@ -7,20 +7,19 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::sync::mpsc;
-use tokio::task::spawn_blocking;
 use towline_proto::name::RemoteName;
 use towline_store::staged::{Durability, Existing, StageError};
 use towline_store::tree::StagedTree;
 
-use super::TreeFailure;
 use super::options::TreeOptions;
 use super::report::Report;
 use super::site::Site;
 use super::tally::TreeTally;
 use super::wanted::Wanted;
 use super::writing;
+use crate::blocking::blocking;
 use crate::monitor::{Event, Monitor};
-use crate::native::{self, Busy, Connections, Failure, Options, Seats, SessionError, joined};
+use crate::native::{self, Busy, Connections, Failure, Options, Seats, SessionError};
 
 /// A file is worth a connection for each so many bytes: what it takes to ask for it is little beside them.
 const BYTES_A_CONNECTION: u64 = 16 << 20;
@@ -89,7 +88,7 @@ impl LargeFiles {
         self,
         mut queue: mpsc::Receiver<Wanted>,
         monitor: &dyn Monitor,
-    ) -> Result<(), TreeFailure> {
+    ) -> Result<(), Failure> {
         let files_max = self.seats.count() as usize;
         stream::poll_fn(|context| queue.poll_recv(context))
             .map(Ok)
@@ -98,7 +97,7 @@ impl LargeFiles {
     }
 
     /// Brings one file once there are connections for it, or only compares it.
-    async fn bring(&self, wanted: Wanted, monitor: &dyn Monitor) -> Result<(), TreeFailure> {
+    async fn bring(&self, wanted: Wanted, monitor: &dyn Monitor) -> Result<(), Failure> {
         let worth = wanted.size.div_ceil(BYTES_A_CONNECTION).max(1);
         let seats = self.seats.take(u32::try_from(worth).unwrap_or(u32::MAX)).await;
         let ended = match self.options_for(&wanted, seats.count()) {
@@ -121,11 +120,7 @@ impl LargeFiles {
     }
 
     /// Holds a file that is here against the one on the server, by their hashes, and tells whether that would come.
-    async fn compare(
-        &self,
-        options: &Options,
-        monitor: &OfATree<'_>,
-    ) -> Result<Ended, TreeFailure> {
+    async fn compare(&self, options: &Options, monitor: &OfATree<'_>) -> Result<Ended, Failure> {
         let (size, root) = match native::look_only(options, monitor).await {
             Ok(there) => there,
             Err(failure) => return of_all_or_alone(failure),
@@ -144,8 +139,7 @@ impl LargeFiles {
 
     async fn hash_here(&self, path: RemoteName, size: u64) -> Option<blake3::Hash> {
         let mut here = self.site.here()?;
-        let hashed = spawn_blocking(move || here.hash(&path, size)).await;
-        joined(hashed)
+        blocking(move || here.hash(&path, size)).await
     }
 
     /// A new tree's file goes where the tree is built, and is synced with it; another one's into its own place.
@@ -181,7 +175,7 @@ async fn fetch(
     size: u64,
     tree: &StagedTree,
     monitor: &OfATree<'_>,
-) -> Result<Ended, TreeFailure> {
+) -> Result<Ended, Failure> {
     let path = monitor.path;
     monitor.on_event(&Event::LargeFileBegan { path, size });
     let fetched = Box::pin(native::download(options, monitor)).await;
@@ -220,11 +214,11 @@ fn same(bytes: u64) -> TreeTally {
 }
 
 /// The failure of a file concerns those that are to come as well, or it alone.
-fn of_all_or_alone(failure: Failure) -> Result<Ended, TreeFailure> {
+fn of_all_or_alone(failure: Failure) -> Result<Ended, Failure> {
     match failure {
         Failure::Session { error: SessionError::Refused(_), .. } => Ok(Err(failure.to_string())),
-        Failure::Session { error, .. } => Err(TreeFailure::Session(error)),
-        Failure::Stage(error) if error.is_of_the_disk() => Err(TreeFailure::Stage(error)),
+        Failure::Session { .. } => Err(failure),
+        Failure::Stage(error) if error.is_of_the_disk() => Err(error.into()),
         _ => Ok(Err(failure.to_string())),
     }
 }
@@ -235,7 +229,7 @@ mod tests {
 
     use rustix::io::Errno;
 
-    use super::{Failure, StageError, TreeFailure, of_all_or_alone};
+    use super::{Failure, StageError, of_all_or_alone};
 
     fn failed(errno: Errno) -> Failure {
         let source = io::Error::from(errno);
@@ -246,7 +240,7 @@ mod tests {
     fn a_failing_disk_ends_the_tree_and_what_is_wrong_with_a_name_fails_alone() {
         for errno in [Errno::IO, Errno::NOSPC, Errno::DQUOT, Errno::ROFS, Errno::NFILE] {
             let ended = of_all_or_alone(failed(errno));
-            assert!(matches!(ended, Err(TreeFailure::Stage(_))), "{errno}");
+            assert!(matches!(ended, Err(Failure::Stage(_))), "{errno}");
         }
         for errno in [Errno::ACCESS, Errno::PERM, Errno::EXIST, Errno::NAMETOOLONG] {
             assert!(matches!(of_all_or_alone(failed(errno)), Ok(Err(_))), "{errno}");

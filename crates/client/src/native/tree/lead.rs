@@ -12,7 +12,6 @@ use towline_proto::native::message::tree::{Depth, Entry};
 use towline_store::staged::StageError;
 use towline_store::tree::{Missing, StagedTree, TargetTree};
 
-use super::TreeFailure;
 use super::differ::{Differ, Out, Policy, Stop};
 use super::fetcher::{Fetcher, GivenBack};
 use super::large::LargeFiles;
@@ -22,9 +21,10 @@ use super::report::Report;
 use super::site::Site;
 use super::tally::{Failures, TreeFetched, TreeTally};
 use super::writing::check_disk;
+use crate::blocking::{blocking, joined};
 use crate::monitor::{Event, Monitor};
 use crate::native::listing::{ListOptions, Lister};
-use crate::native::{BUSY_POLL, Busy, Seats, SessionError, joined, worth_at_once};
+use crate::native::{BUSY_POLL, Busy, Failure, Seats, SessionError, worth_at_once};
 
 /// Reports, pages of the listing and batches of files that may wait. Large files are only names while they wait.
 const REPORTS_MAX: usize = 64;
@@ -53,7 +53,7 @@ struct Crew {
 pub(super) async fn fetch(
     options: &TreeOptions,
     monitor: &dyn Monitor,
-) -> Result<TreeFetched, TreeFailure> {
+) -> Result<TreeFetched, Failure> {
     let options = Arc::new(options.clone());
     let mut lister = Lister::new(ListOptions {
         server: options.server.clone(),
@@ -109,7 +109,7 @@ async fn receive(
     lister: Lister,
     first: Vec<Entry>,
     ledger: &mut Ledger<'_>,
-) -> Result<(), TreeFailure> {
+) -> Result<(), Failure> {
     let (reports, mut reported) = mpsc::channel(REPORTS_MAX);
     let (small, queue) = async_channel::bounded(BATCHES_MAX);
     let (large, large_files) = mpsc::channel(LARGE_FILES_MAX);
@@ -178,7 +178,7 @@ async fn list(
     first: Vec<Entry>,
     pages: mpsc::Sender<Vec<Entry>>,
     monitor: &dyn Monitor,
-) -> Result<(), TreeFailure> {
+) -> Result<(), Failure> {
     let mut page = Some(first);
     while let Some(entries) = page {
         if pages.send(entries).await.is_err() {
@@ -247,7 +247,7 @@ impl Crew {
 
     /// A fetcher has given up. That does no harm as long as others work, who take what it gives back: a server may have
     /// no place for as many as there are.
-    fn give_up(&mut self, error: SessionError) -> Result<(), TreeFailure> {
+    fn give_up(&mut self, error: SessionError) -> Result<(), Failure> {
         self.given_up += 1;
         if self.given_up == self.begun || !error.is_retryable() {
             return Err(error.into());
@@ -257,7 +257,7 @@ impl Crew {
     }
 
     /// Waits for the end of all. What was given back and taken by nobody is why it has failed.
-    async fn end(&mut self) -> Result<(), TreeFailure> {
+    async fn end(&mut self) -> Result<(), Failure> {
         while let Some(ended) = self.tasks.join_next().await {
             joined(ended);
         }
@@ -269,7 +269,7 @@ impl Crew {
 }
 
 impl Ledger<'_> {
-    fn take_note(&mut self, report: Report) -> Result<(), TreeFailure> {
+    fn take_note(&mut self, report: Report) -> Result<(), Failure> {
         match report {
             Report::Counted(delta) => {
                 self.tally += delta;
@@ -328,20 +328,13 @@ fn note_failed(source: std::io::Error) -> StageError {
     StageError::File { step: "note", path: PathBuf::from("the folders of the tree"), source }
 }
 
-fn ended(compared: Result<Result<Folders, Stop>, JoinError>) -> Result<Folders, TreeFailure> {
+fn ended(compared: Result<Result<Folders, Stop>, JoinError>) -> Result<Folders, Failure> {
     match joined(compared) {
         Ok(folders) => Ok(folders),
         Err(Stop::Stage(error)) => Err(error.into()),
         // Who leads is here, and has failed already where somebody is not.
         Err(Stop::Abandoned) => Err(note_failed(std::io::Error::other("abandoned")).into()),
     }
-}
-
-/// Runs what waits for the disk where waiting is allowed.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, StageError> + Send + 'static,
-) -> Result<T, StageError> {
-    super::super::blocking(work).await
 }
 
 #[cfg(test)]

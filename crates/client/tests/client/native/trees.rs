@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use towline_client::native::tree::{
-    Compare, Destination, LinkPolicy, Run, TreeError, TreeFailure, TreeFetched, TreeOptions,
-    download_tree,
+    Compare, Destination, LinkPolicy, Run, TreeFetched, TreeOptions, download_tree,
 };
-use towline_client::native::{Busy, Keep, Server, SessionError};
+use towline_client::native::{Busy, DownloadError, Failure, Keep, Server, SessionError};
 use towline_client::retry::Backoff;
 use towline_client::throttle::SharedThrottle;
 use towline_proto::limits::NAME_DEPTH_MAX;
@@ -26,7 +25,7 @@ use towline_testkit::script::{Script, ScriptServer};
 use super::support::{data, refusal};
 use crate::support::{Record, address};
 
-type Fetched = Result<TreeFetched, TreeError>;
+type Fetched = Result<TreeFetched, DownloadError>;
 
 /// Fetches a tree from a server whose connections follow these scripts.
 async fn fetched_from(scripts: Vec<Script>) -> (TempDir, Fetched) {
@@ -120,7 +119,7 @@ fn whole(content: &[u8]) -> Vec<u8> {
 /// Fails unless the tree failed as a whole, as expected, and nothing has a final name.
 fn assert_ended(home: &TempDir, fetched: Fetched, expected: impl Fn(&SessionError) -> bool) {
     let failure = fetched.expect_err("an error").failure;
-    assert!(matches!(&failure, TreeFailure::Session(error) if expected(error)), "{failure:?}");
+    assert!(matches!(&failure, Failure::Session { error, .. } if expected(error)), "{failure:?}");
     assert!(!home.path().join("tree").exists());
 }
 
