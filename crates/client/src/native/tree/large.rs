@@ -19,7 +19,9 @@ use super::wanted::Wanted;
 use super::writing;
 use crate::blocking::blocking;
 use crate::monitor::{Event, Monitor};
-use crate::native::{self, Busy, Connections, Failure, Options, Seats, SessionError};
+use crate::native::beginning::size_and_root;
+use crate::native::download::download;
+use crate::native::{Busy, Connections, Failure, Options, Seats, SessionError};
 
 /// A file is worth a connection for each so many bytes: what it takes to ask for it is little beside them.
 const BYTES_A_CONNECTION: u64 = 16 << 20;
@@ -121,7 +123,7 @@ impl LargeFiles {
 
     /// Holds a file that is here against the one on the server, by their hashes, and tells whether that would come.
     async fn compare(&self, options: &Options, monitor: &OfATree<'_>) -> Result<Ended, Failure> {
-        let (size, root) = match native::look_only(options, monitor).await {
+        let (size, root) = match size_and_root(options, monitor).await {
             Ok(there) => there,
             Err(failure) => return of_all_or_alone(failure),
         };
@@ -178,7 +180,7 @@ async fn fetch(
 ) -> Result<Ended, Failure> {
     let path = monitor.path;
     monitor.on_event(&Event::LargeFileBegan { path, size });
-    let fetched = Box::pin(native::download(options, monitor)).await;
+    let fetched = Box::pin(download(options, monitor)).await;
     monitor.on_event(&Event::LargeFileEnded { path });
     let fetched = match fetched {
         Ok(fetched) => fetched,

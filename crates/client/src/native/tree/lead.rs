@@ -23,8 +23,10 @@ use super::tally::{Failures, TreeFetched, TreeTally};
 use super::writing::check_disk;
 use crate::blocking::{blocking, joined};
 use crate::monitor::{Event, Monitor};
+use crate::native::download::BUSY_POLL;
+use crate::native::growth::worth_at_once;
 use crate::native::listing::{ListOptions, Lister};
-use crate::native::{BUSY_POLL, Busy, Failure, Seats, SessionError, worth_at_once};
+use crate::native::{Busy, Failure, Seats, SessionError};
 
 /// Reports, pages of the listing and batches of files that may wait. Large files are only names while they wait.
 const REPORTS_MAX: usize = 64;
