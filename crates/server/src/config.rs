@@ -7,6 +7,7 @@ use std::time::Duration;
 use towline_net::socket::Congestion;
 use towline_net::tls::server::Acceptor;
 use towline_proto::name::RemoteName;
+use towline_proto::sniff::Face;
 use towline_store::beneath::Links;
 
 use crate::auth::Access;
@@ -77,6 +78,15 @@ impl Faces {
 
     /// All of them.
     pub const ALL: Self = Self { classic: true, native_plain: true };
+
+    /// Whether one is spoken without encryption.
+    pub(crate) fn in_the_clear(self, face: Face) -> bool {
+        match face {
+            Face::Classic => self.classic,
+            Face::Native => self.native_plain,
+            Face::Tls | Face::Http => false,
+        }
+    }
 }
 
 /// Bounds on connections, and on what they ask for.

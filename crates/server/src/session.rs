@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use towline_net::source::Source;
+use towline_proto::sniff::Face;
 
 use crate::auth::{Caller, Login, LoginRefused, Revoked};
 use crate::metrics::Limit;
@@ -19,6 +20,8 @@ pub(crate) struct Session {
     pub(crate) server: Arc<Server>,
     /// Whether secrets may be told.
     pub(crate) is_encrypted: bool,
+    /// What the peer speaks, once that is known.
+    pub(crate) face: Option<Face>,
     /// What the peer has proved.
     login: Mutex<Login>,
     /// Bytes of content that went out.
@@ -40,7 +43,7 @@ pub(crate) struct OpenRequest<'a> {
 impl Session {
     pub(crate) fn new(peer: SocketAddr, server: Arc<Server>) -> Self {
         let (login, sent) = (Mutex::default(), AtomicU64::new(0));
-        Self { peer, server, is_encrypted: false, login, sent }
+        Self { peer, server, is_encrypted: false, face: None, login, sent }
     }
 
     /// Whom the connection counts against.
@@ -48,12 +51,21 @@ impl Session {
         Source::of(self.peer)
     }
 
+    /// Whether this server speaks as the peer does. What is not encrypted may be so no more after a reload.
+    pub(crate) fn is_spoken(&self) -> bool {
+        let faces = self.server.faces.load();
+        self.is_encrypted || self.face.is_some_and(|face| faces.in_the_clear(face))
+    }
+
     /// Who asks, with the rights that they have now.
     pub(crate) fn caller(&self) -> Result<Caller, Revoked> {
+        if !self.is_spoken() {
+            return Err(Revoked::InTheClear);
+        }
         let login = self.login.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match &login {
             Login::Certificate(certificate) if !self.server.tls.vouches_for(certificate) => {
-                Err(Revoked)
+                Err(Revoked::Login)
             }
             login => self.server.gate.caller(login, self.peer),
         }

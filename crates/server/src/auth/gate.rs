@@ -84,12 +84,18 @@ pub(crate) struct Denied {
     place: String,
 }
 
-/// What was proved once proves nothing any more: it was revoked, or its time is over.
+/// What held when a session began does not hold any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the login has ended: the password was changed, or the token or certificate was revoked or has expired"
-)]
-pub(crate) struct Revoked;
+pub(crate) enum Revoked {
+    /// What was proved proves nothing: it was revoked, or its time is over.
+    #[error(
+        "the login has ended: the password was changed, or the token or certificate was revoked or has expired"
+    )]
+    Login,
+    /// What the peer speaks without encryption is not spoken so.
+    #[error("this server does not speak that without encryption any more")]
+    InTheClear,
+}
 
 impl Gate {
     /// Lets in whom these `terms` know, and records denials.
@@ -115,7 +121,7 @@ impl Gate {
     /// Whoever has proved this, with the rights that they have now.
     pub(crate) fn caller(&self, login: &Login, peer: SocketAddr) -> Result<Caller, Revoked> {
         let terms = self.terms.load_full();
-        let principal = terms.access.principal(login, Timestamp::now()).ok_or(Revoked)?;
+        let principal = terms.access.principal(login, Timestamp::now()).ok_or(Revoked::Login)?;
         Ok(Caller { peer, principal, terms, records: Arc::clone(&self.records) })
     }
 

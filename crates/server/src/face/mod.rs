@@ -11,16 +11,16 @@ use towline_proto::sniff::{Face, Sniff};
 use crate::session::Session;
 
 /// Speaks the protocol that the first bytes asked for, until the connection ends.
-pub(crate) async fn serve(asked: Sniff, stream: &mut Stream, session: &Session) {
-    let (peer, faces) = (session.peer, **session.server.faces.load());
+pub(crate) async fn serve(asked: Sniff, stream: &mut Stream, session: &mut Session) {
+    if let Sniff::Face(face) = asked {
+        session.face = Some(face);
+    }
+    let (peer, is_spoken) = (session.peer, session.is_spoken());
     match (asked, &mut *stream) {
-        (Sniff::Face(Face::Classic), Stream::Plain(_)) if faces.classic => {
+        (Sniff::Face(Face::Classic), Stream::Plain(_)) if is_spoken => {
             return classic::serve(stream, session).await;
         }
-        (Sniff::Face(Face::Native), Stream::Tls(_)) => return native::serve(stream, session).await,
-        (Sniff::Face(Face::Native), Stream::Plain(_)) if faces.native_plain => {
-            return native::serve(stream, session).await;
-        }
+        (Sniff::Face(Face::Native), _) if is_spoken => return native::serve(stream, session).await,
         (Sniff::Face(Face::Classic | Face::Native), Stream::Plain(_)) => {
             tracing::info!("{peer}: closed: this server does not speak that without encryption");
         }

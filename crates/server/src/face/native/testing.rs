@@ -7,6 +7,7 @@ use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
 use towline_net::tls::identity::Identity;
 use towline_net::tls::server::Acceptor;
+use towline_proto::sniff::Face;
 
 use crate::config::Config;
 use crate::server::Server;
@@ -18,7 +19,9 @@ pub(super) fn session() -> (Session, TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let tls = Arc::new(Acceptor::new(Identity::ephemeral().unwrap()).unwrap());
     let server = Server::new(&Config::new(folder.path(), tls), Shutdown::default()).unwrap();
-    (Session::new((Ipv4Addr::LOCALHOST, 1).into(), Arc::new(server)), folder)
+    let mut session = Session::new((Ipv4Addr::LOCALHOST, 1).into(), Arc::new(server));
+    session.face = Some(Face::Native);
+    (session, folder)
 }
 
 /// Writes a file to be served.

@@ -3,12 +3,13 @@
 use towline_proto::native::message::tree::{Content, Depth, FetchTree, List};
 use towline_proto::native::message::{Answer, ErrorCode, Request};
 use towline_server::auth::password;
+use towline_server::config::{Config, Faces};
 use towline_server::policy::{Action, Effect};
 use towline_testkit::deadline::poll;
 
 use super::support::{PASSWORD, People, allow, rule, with_password};
 use crate::native::support::{Frame, MIB, Peer, fetch, name, stat};
-use crate::support::TestServer;
+use crate::support::{TestServer, acceptor};
 
 const READ: &[Action] = &[Action::Read];
 
@@ -121,6 +122,33 @@ async fn what_is_denied_from_now_on_is_cut_off_over_the_classic_protocol_as_well
     let held = server.hold_back("file").await;
     server.handle.replace_access(&people.access(Vec::new()));
     assert!(held.release().await.is_cut());
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn what_is_not_encrypted_ends_where_encryption_is_required_from_now_on() {
+    let server = TestServer::start();
+    server.write("small", "content");
+    server.write_big("big");
+    let (classic, mut plain) = (server.hold_back("big").await, Peer::greet(&server).await);
+    let mut fetching = Peer::greet_with_small_buffer(&server).await;
+    let mut encrypted = Peer::greet_encrypted(&server).await;
+    plain.stat("small").await;
+    let info = fetching.stat("big").await;
+    fetching.ask(&fetch("big", &info, 0, info.geometry.count())).await;
+    assert!(matches!(fetching.next().await, Frame::Content(_)));
+    let mut config = Config::new(server.path(""), acceptor());
+    config.faces = Faces::ENCRYPTED;
+    server.handle.replace(&config).unwrap();
+    assert!(classic.release().await.is_cut());
+    plain.ask(&stat("small")).await;
+    let refusal = plain.refusal().await;
+    assert_eq!(refusal.code, ErrorCode::Denied);
+    assert!(refusal.text.contains("without encryption"), "{refusal:?}");
+    assert_eq!(plain.ended().await, b"");
+    assert!((fetching.ended().await.len() as u64) < info.geometry.file_bytes());
+    encrypted.stat("small").await;
+    drop(encrypted);
     server.finish().await;
 }
 
