@@ -104,6 +104,7 @@ async fn answer(
             let file = open(&name, session).await?;
             let info = with_heartbeats(file.info(), sender, session).await?;
             let info = info.map_err(|error| Failure::of_file(&name, &error))?;
+            session.caller()?.check(Action::Read, Some(&name))?;
             sender.queue(&Answer::Info(info));
             Ok(())
         }
@@ -281,6 +282,8 @@ async fn list_hashes(
     let computing = compute_hashes(file, pieces, wanted);
     let computed = with_heartbeats(computing, sender, session).await?;
     if let Some(hashes) = computed.map_err(|error| Failure::of_file(name, &error))? {
+        // That took long, and what was allowed when it began need not be any more.
+        session.caller()?.check(Action::Read, Some(name))?;
         sender.queue(&Answer::HashList { first, hashes });
     }
     Ok(())
@@ -301,4 +304,53 @@ async fn compute_hashes(
     }
     file.check_unchanged()?;
     Ok(Some(hashes))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use towline_net::stream::Stream;
+    use towline_proto::native::message::Refusal;
+
+    use super::super::requests::Queue;
+    use super::super::testing::{connected, deny_everything, session, waits_for, write};
+    use super::*;
+    use crate::metrics::Limit;
+
+    /// So many that a file is described only in its turn among those who hash.
+    const PIECES: u64 = 1_025;
+
+    /// How a request about a huge file is refused where rights are taken away while it waits for its turn.
+    async fn refused(ask: impl FnOnce(RemoteName, Version) -> Request) -> ErrorCode {
+        let (session, folder) = session();
+        write(&folder, "file", "");
+        let file = std::fs::OpenOptions::new().write(true).open(folder.path().join("file"));
+        file.unwrap().set_len(PIECES << 20).unwrap();
+        let name = RemoteName::parse(b"file").unwrap();
+        let version = open(&name, &session).await.ok().unwrap().version().unwrap();
+        let busy = session.server.budgets.hashing.take(session.source(), usize::MAX).await;
+        let (near, _far) = connected().await;
+        let (_queue, queued) = Queue::new();
+        let (server, request) = (Arc::clone(&session.server), ask(name, version));
+        let answering = async move {
+            let mut near = Stream::plain(near);
+            let mut sender = Sender::new(near.split().1, &session);
+            answer(request, &queued.wanted(0), &mut None, &mut sender, &session).await
+        };
+        let answering = waits_for(Limit::Hashing, &server, answering).await;
+        deny_everything(&server);
+        drop(busy);
+        match answering.await {
+            Err(Failure::Refused(Refusal { code, .. })) => code,
+            _ => panic!("it was told"),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_denied_while_it_waits_for_its_turn_is_not_told() {
+        assert_eq!(refused(|name, _| Request::Stat { name }).await, ErrorCode::Denied);
+        let hashes = |name, version| Request::Hashes { name, version, pieces: 0..1 };
+        assert_eq!(refused(hashes).await, ErrorCode::Denied);
+    }
 }

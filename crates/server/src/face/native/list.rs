@@ -66,6 +66,10 @@ pub(super) async fn list(
         };
         let looking = look(listing, list.entries_max, wanted, session);
         let (listing, page) = with_heartbeats(looking, sender, session).await??;
+        // Turns may be long in coming: what was found by rules that do not hold any more is told to nobody.
+        if !session.caller()?.is_still(&caller) {
+            continue;
+        }
         let page = match page {
             Ok(page) => page,
             Err(WalkError::GivenUp) => return Ok(()),
@@ -168,8 +172,9 @@ mod tests {
     use towline_proto::native::message::{ErrorCode, Refusal};
 
     use super::super::requests::Queue;
-    use super::super::testing::{connected, session, write};
+    use super::super::testing::{connected, deny_everything, session, waits_for, write};
     use super::*;
+    use crate::metrics::Limit;
 
     const NAMES: usize = STEPS_AT_ONCE + 1;
 
@@ -230,5 +235,31 @@ mod tests {
             panic!("it was not refused");
         };
         assert_eq!((code, retry, found), (ErrorCode::Busy, true, 0));
+    }
+
+    #[tokio::test]
+    async fn what_is_denied_while_a_listing_waits_for_its_turn_is_not_shown() {
+        let (session, folder) = session();
+        write(&folder, "file", "");
+        let busy = session.server.budgets.walks.take(session.source(), usize::MAX).await;
+        let (near, mut far) = connected().await;
+        let (_queue, queued) = Queue::new();
+        let (server, rules) = (Arc::clone(&session.server), Vec::new());
+        let list =
+            List { folder: None, after: None, depth: Depth::Tree, rules, entries_max: u32::MAX };
+        let listing = async move {
+            let mut near = Stream::plain(near);
+            let mut sender = Sender::new(near.split().1, &session);
+            super::list(list, &mut None, &queued.wanted(0), &mut sender, &session).await
+        };
+        let listing = waits_for(Limit::Walks, &server, listing).await;
+        deny_everything(&server);
+        drop(busy);
+        let Err(Failure::Refused(Refusal { code, .. })) = listing.await else {
+            panic!("it was not refused");
+        };
+        let mut came = Vec::new();
+        far.read_to_end(&mut came).await.unwrap();
+        assert_eq!((code, came.len()), (ErrorCode::Denied, 0));
     }
 }

@@ -1,15 +1,22 @@
 //! A session for unit tests, with a server behind it that serves a folder of its own, and a connection.
 
+use std::collections::HashMap;
 use std::net::Ipv4Addr;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::yield_now;
 use towline_net::tls::identity::Identity;
 use towline_net::tls::server::Acceptor;
 use towline_proto::sniff::Face;
 
+use crate::auth::credentials::Credentials;
+use crate::auth::{Access, Terms};
 use crate::config::Config;
+use crate::metrics::Limit;
+use crate::policy::Policy;
 use crate::server::Server;
 use crate::session::Session;
 use crate::shutdown::Shutdown;
@@ -28,6 +35,27 @@ pub(super) fn session() -> (Session, TempDir) {
 #[expect(clippy::disallowed_methods, reason = "what is served has to come from somewhere")]
 pub(super) fn write(folder: &TempDir, name: &str, content: impl AsRef<[u8]>) {
     std::fs::write(folder.path().join(name), content).unwrap();
+}
+
+/// From now on nobody may do anything.
+pub(super) fn deny_everything(server: &Server) {
+    let (none, _) = Access::new(Policy::new(Vec::new()), HashMap::new(), Credentials::default());
+    let access = Arc::new(none);
+    server.gate.replace(|now| Terms { access: Arc::clone(&access), ..now.clone() });
+}
+
+/// Begins some work, and returns it when it has met this limit.
+pub(super) async fn waits_for<F: Future>(limit: Limit, server: &Server, work: F) -> Pin<Box<F>> {
+    let (mut work, met) = (Box::pin(work), server.metrics.limit(limit));
+    let meeting = async {
+        while met.get() == 0 {
+            yield_now().await;
+        }
+    };
+    tokio::select! {
+        () = meeting => work,
+        _ = &mut work => panic!("it waited for nothing"),
+    }
 }
 
 /// Two ends of a connection.
