@@ -101,9 +101,11 @@ pub(super) async fn fetch_tree(
                 // What was read before is on its way, and its memory given back, before there is a wait for more.
                 spare = None;
                 sender.flush().await?;
-                let means = Means::wait(content, session);
-                let means = with_heartbeats(means, sender, session).await??;
-                reader.begin(session.caller()?, means, Vec::new())
+                let beginning = async {
+                    let means = Means::wait(content, session).await?;
+                    Ok::<_, Failure>(reader.begin(session.caller()?, means, Vec::new()))
+                };
+                with_heartbeats(beginning, sender, session).await??
             }
         };
         let read = with_heartbeats(reading, sender, session).await?;
