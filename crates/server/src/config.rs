@@ -98,7 +98,7 @@ pub struct Limits {
     pub connections_per_source: usize,
     /// Handshakes of TLS at once; where one more comes, the oldest of the source that has the most is closed.
     pub handshakes: usize,
-    /// Requests per second of one source; more are answered later.
+    /// Requests per second of one source; more are answered later, or told to come again where that would take long.
     pub requests_per_s_per_source: u64,
 }
 

@@ -4,12 +4,13 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use towline_net::source::Source;
 use towline_proto::sniff::Face;
 
 use crate::auth::{Caller, Login, LoginRefused, Revoked};
+use crate::budgets::Busy;
 use crate::metrics::Limit;
 use crate::records::{Asked, Event, Outcome, ProofKind, RequestRecord};
 use crate::server::Server;
@@ -71,11 +72,13 @@ impl Session {
         }
     }
 
-    /// Takes note that something is asked for, and waits until that may be answered.
-    pub(crate) async fn admit(&self) {
-        if !self.server.requests.admit(self.source()).await.is_zero() {
+    /// Takes note that something is asked for, and waits until that may be answered, unless that would be long.
+    pub(crate) async fn admit(&self) -> Result<(), Busy> {
+        let waited = self.server.requests.admit(self.source()).await;
+        if waited != Ok(Duration::ZERO) {
             self.server.metrics.count_limit(Limit::Requests);
         }
+        waited.map(drop)
     }
 
     /// From now on the peer is who this proves, and nobody else.

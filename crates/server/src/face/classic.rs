@@ -16,6 +16,7 @@ use towline_store::digester::DigestError;
 use towline_store::local::{LocalFile, OpenError};
 
 use crate::auth::{Denied, Revoked};
+use crate::budgets::Busy;
 use crate::policy::Action;
 use crate::records::{Asked, Outcome};
 use crate::service::ServeError;
@@ -48,6 +49,8 @@ enum ClassicError {
     Revoked(#[from] Revoked),
     #[error("cut off: {0} any more")]
     Denied(#[from] Denied),
+    #[error("closed: {0}")]
+    Busy(#[from] Busy),
     #[error("lost: {0}")]
     Io(#[from] io::Error),
 }
@@ -65,7 +68,10 @@ impl ClassicError {
             Self::Revoked(_)
             | Self::Denied(_)
             | Self::Open { source: ServeError::Denied(_), .. } => Outcome::Denied,
-            Self::Open { source: ServeError::Open(OpenError::Unavailable(_)), .. } => Outcome::Busy,
+            Self::Busy(_)
+            | Self::Open { source: ServeError::Open(OpenError::Unavailable(_)), .. } => {
+                Outcome::Busy
+            }
             Self::Open { .. } => Outcome::NotFound,
             Self::Changed(_) | Self::Digest { source: DigestError::Changed, .. } => {
                 Outcome::Changed
@@ -118,8 +124,10 @@ async fn answer(stream: &mut Stream, session: &Session) -> Result<(), ClassicErr
         }
     };
     let entry = session.enter(Asked::classic(Some(name.clone())));
-    session.admit().await;
-    let sent = send(stream, session, name).await;
+    let sent = match session.admit().await {
+        Ok(()) => send(stream, session, name).await,
+        Err(busy) => Err(busy.into()),
+    };
     entry.end(sent.as_ref().map_or_else(ClassicError::outcome, |()| Outcome::Done));
     sent
 }

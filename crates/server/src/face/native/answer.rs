@@ -17,6 +17,8 @@ use super::list::Kept;
 use super::refusal::{Failure, last_words};
 use super::requests::{Queued, Wanted};
 use super::sender::Sender;
+use crate::auth::LoginRefused;
+use crate::budgets::Busy;
 use crate::pieced_file::{FileError, PiecedFile};
 use crate::policy::Action;
 use crate::rates::Payer;
@@ -43,10 +45,17 @@ pub(super) async fn answer_all(
             continue;
         }
         let entry = session.enter(Asked::native(&request));
-        with_heartbeats(session.admit(), sender, session).await?;
-        let answered = match request {
-            Request::LogIn(proof) if is_first => log_in(proof, sender, session).await,
-            request => answer(request, &wanted, &mut listing, sender, session).await,
+        let admitted = with_heartbeats(session.admit(), sender, session).await?;
+        let answered = match (request, admitted) {
+            // What follows is asked for by who logs in, and by nobody else.
+            (Request::LogIn(_), Err(Busy)) if is_first => {
+                Err(NativeError::Login(LoginRefused::Busy).into())
+            }
+            (Request::LogIn(proof), Ok(())) if is_first => log_in(proof, sender, session).await,
+            (request @ Request::Cancel, _) | (request, Ok(())) => {
+                answer(request, &wanted, &mut listing, sender, session).await
+            }
+            (_, Err(busy)) => Err(busy.into()),
         };
         is_first = false;
         match answered {
