@@ -1,6 +1,7 @@
 //! A listener of its own for whoever watches the server: `/metrics`, `/healthz` and `/readyz`, and nothing else. It
 //! serves no content and asks nobody who they are: it belongs on loopback, or behind something that asks.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,24 +12,21 @@ use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::server::Server;
 
-/// Connections at once; more wait.
+/// Connections at once; where one more comes, the oldest gives way, so that whoever holds all of them hides nothing.
 const CONNECTIONS_MAX: usize = 16;
-
-/// Longest time for the head of a request, and between requests.
-const HEAD_MAX: Duration = Duration::from_secs(10);
 
 /// Longest time until a server that is alive says so.
 const ALIVE_MAX: Duration = Duration::from_secs(5);
 
-/// Longest time for a connection, with all its requests.
-const CONNECTION_MAX: Duration = Duration::from_mins(10);
+/// Longest time for a connection, which is for one request.
+const CONNECTION_MAX: Duration = Duration::from_secs(10);
 
 /// Bytes of a request's head.
 const HEAD_BYTES_MAX: usize = 8 * 1_024;
@@ -41,17 +39,19 @@ const TEXT: &str = "text/plain; charset=utf-8";
 
 /// Answers until it is dropped.
 pub(crate) async fn expose(listener: TcpListener, server: Arc<Server>) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut connections = VecDeque::new();
     loop {
-        // Nobody closes it.
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
                 let server = Arc::clone(&server);
-                tokio::spawn(async move {
+                let conversing = tokio::spawn(async move {
                     let _ = timeout(CONNECTION_MAX, converse(stream, &server)).await;
-                    drop(place);
                 });
+                connections.retain(|open: &AbortOnDropHandle<()>| !open.is_finished());
+                if connections.len() == CONNECTIONS_MAX {
+                    connections.pop_front();
+                }
+                connections.push_back(AbortOnDropHandle::new(conversing));
             }
             Err(error) => {
                 tracing::debug!("the metrics' listener: {error}");
@@ -64,8 +64,7 @@ pub(crate) async fn expose(listener: TcpListener, server: Arc<Server>) {
 async fn converse(stream: TcpStream, server: &Server) {
     let answering = service_fn(async |request| Ok::<_, Infallible>(answer(&request, server).await));
     let served = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_MAX)
+        .keep_alive(false)
         .max_buf_size(HEAD_BYTES_MAX)
         .serve_connection(TokioIo::new(stream), answering)
         .await;
@@ -126,11 +125,29 @@ mod tests {
     use crate::config::Config;
     use crate::shutdown::Shutdown;
 
+    /// A server of nothing.
+    fn server() -> Arc<Server> {
+        let folder = tempfile::tempdir().unwrap();
+        let tls = Arc::new(Acceptor::new(Identity::ephemeral().unwrap()).unwrap());
+        let config = Config::new(folder.path(), tls);
+        Arc::new(Server::new(&config, Shutdown::default()).unwrap())
+    }
+
     /// The first line of the answer about a server's health.
     async fn health(server: &Arc<Server>) -> String {
+        health_behind(0, server).await
+    }
+
+    /// The same, asked for when so many others have connected and say nothing.
+    async fn health_behind(silent: usize, server: &Arc<Server>) -> String {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let mut stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        stream.write_all(b"GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut others = Vec::new();
+        for _ in 0..silent {
+            others.push(TcpStream::connect(address).await.unwrap());
+        }
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET /healthz HTTP/1.1\r\n\r\n").await.unwrap();
         let mut answer = String::new();
         tokio::select! {
             () = expose(listener, Arc::clone(server)) => panic!("it ended"),
@@ -141,10 +158,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn whoever_asks_for_its_health_learns_in_time_that_no_connections_are_taken() {
-        let folder = tempfile::tempdir().unwrap();
-        let tls = Arc::new(Acceptor::new(Identity::ephemeral().unwrap()).unwrap());
-        let config = Config::new(folder.path(), tls);
-        let server = Arc::new(Server::new(&config, Shutdown::default()).unwrap());
+        let server = server();
         let mut accept_loop = server.pulse.join();
         let unhealthy = "HTTP/1.1 503 Service Unavailable";
         // It stands still.
@@ -160,5 +174,14 @@ mod tests {
         assert_eq!(health(&server).await, unhealthy);
         server.shutdown.drain();
         assert_eq!(health(&server).await, "HTTP/1.1 200 OK");
+    }
+
+    #[tokio::test]
+    async fn connections_that_ask_for_nothing_keep_nobody_from_asking_for_its_health() {
+        let server = server();
+        server.shutdown.drain();
+        let asking = health_behind(4 * CONNECTIONS_MAX, &server);
+        let answer = timeout(CONNECTION_MAX / 2, asking).await;
+        assert_eq!(answer.as_deref(), Ok("HTTP/1.1 200 OK"));
     }
 }
