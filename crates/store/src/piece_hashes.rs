@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::SystemTime;
 
 use towline_proto::piece::{Geometry, PieceHash, merge};
@@ -28,7 +28,8 @@ pub struct PieceTable {
     version: Version,
     geometry: Geometry,
     hash_store: Option<Arc<HashStore>>,
-    known: Mutex<Known>,
+    /// Loaded by the first who has the table, while others wait for it and nobody for them.
+    known: OnceLock<Mutex<Known>>,
 }
 
 #[derive(Debug)]
@@ -48,39 +49,50 @@ impl PieceHashes {
     /// The table of the version that was opened, shared with everyone who has it open. Blocks the first time,
     /// while remembered hashes are read.
     pub fn table(&self, file: &LocalFile, geometry: Geometry) -> Arc<PieceTable> {
+        let table = self.unloaded(file.version, geometry);
+        // Loads it, with no lock on all others.
+        drop(table.lock());
+        table
+    }
+
+    fn unloaded(&self, version: Version, geometry: Geometry) -> Arc<PieceTable> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(table) = open.get(&file.version).and_then(Weak::upgrade) {
+        if let Some(table) = open.get(&version).and_then(Weak::upgrade) {
             return table;
         }
-        let table = Arc::new(PieceTable::load(file.version, geometry, self.hash_store.clone()));
+        let (hash_store, known) = (self.hash_store.clone(), OnceLock::new());
+        let table = Arc::new(PieceTable { version, geometry, hash_store, known });
         open.retain(|_, table| table.strong_count() > 0);
-        open.insert(file.version, Arc::downgrade(&table));
+        open.insert(version, Arc::downgrade(&table));
         table
     }
 }
 
 impl PieceTable {
-    fn load(version: Version, geometry: Geometry, hash_store: Option<Arc<HashStore>>) -> Self {
-        let count = geometry.count() as usize;
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        let known = self.known.get_or_init(|| Mutex::new(self.load()));
+        known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn load(&self) -> Known {
+        let count = self.geometry.count() as usize;
         let mut hashes = vec![None; count];
-        let remembered = hash_store.as_ref().map(|store| store.pieces(&version));
+        let remembered = self.hash_store.as_ref().map(|store| store.pieces(&self.version));
         for (first, run) in remembered.into_iter().flat_map(log_failure) {
             let places = hashes.iter_mut().skip(first as usize);
             places.zip(run).for_each(|(place, hash)| *place = Some(hash));
         }
-        let unsaved = vec![false; count.div_ceil(GROUP_PIECES)];
-        Self { version, geometry, hash_store, known: Mutex::new(Known { hashes, unsaved }) }
+        Known { hashes, unsaved: vec![false; count.div_ceil(GROUP_PIECES)] }
     }
 
     /// The hash of a piece, if it is known.
     pub fn known(&self, index: u32) -> Option<PieceHash> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.hashes.get(index as usize).copied().flatten()
+        self.lock().hashes.get(index as usize).copied().flatten()
     }
 
     /// The BLAKE3 of the whole content, if all pieces' hashes are known.
     pub fn root(&self) -> Option<blake3::Hash> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.lock();
         let hashes: Vec<_> = known.hashes.iter().copied().collect::<Option<_>>()?;
         drop(known);
         merge(self.geometry, &hashes)
@@ -100,7 +112,7 @@ impl PieceTable {
             return;
         }
         let index = index as usize;
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.lock();
         if let Some(place @ None) = known.hashes.get_mut(index) {
             *place = Some(hash);
             known.unsaved[index / GROUP_PIECES] = true;
@@ -113,7 +125,7 @@ impl PieceTable {
         let Some(store) = &self.hash_store else {
             return;
         };
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.lock();
         let unsaved = std::mem::take(&mut known.unsaved);
         known.unsaved = vec![false; unsaved.len()];
         let groups = unsaved.iter().enumerate().filter(|(_, unsaved)| **unsaved);
@@ -159,7 +171,7 @@ fn log_failure(
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::sync::{Arc, Mutex};
     use std::time::{Duration, SystemTime};
 
     use towline_proto::name::RemoteName;
@@ -225,6 +237,22 @@ mod tests {
             hashes.open.lock().unwrap().values().filter(|t| t.strong_count() > 0).count(),
             0
         );
+    }
+
+    #[test]
+    fn a_table_that_is_being_loaded_holds_up_those_who_open_it_and_nobody_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let (slow, geometry, _) = file(&folder);
+        let hashes = PieceHashes::new(None);
+        let table = hashes.unloaded(slow.version, geometry);
+        std::fs::rename(folder.path().join("file"), folder.path().join("slow")).unwrap();
+        let (other, ..) = file(&folder);
+        table.known.get_or_init(|| {
+            assert!(Arc::ptr_eq(&table, &hashes.unloaded(slow.version, geometry)));
+            assert_eq!(hashes.table(&other, geometry).known(0), None);
+            Mutex::new(table.load())
+        });
+        assert!(Arc::ptr_eq(&table, &hashes.table(&slow, geometry)));
     }
 
     #[test]
