@@ -10,6 +10,7 @@ use tokio_util::task::AbortOnDropHandle;
 use towline_net::source::Source;
 use towline_proto::native::message::{Info, Version};
 use towline_proto::piece::{Geometry, PieceHash};
+use towline_store::hashing::{FilePiece, Reading};
 use towline_store::local::LocalFile;
 use towline_store::piece_hashes::{PieceHashes, PieceTable};
 
@@ -18,6 +19,10 @@ use crate::metrics::{HashSource, Metrics};
 
 /// Pieces whose hashes are merged without a turn among those who hash: that takes a tenth of a millisecond.
 const LIGHT_PIECES_MAX: u32 = 1_024;
+
+/// Bytes of a piece that are hashed in one turn: more than most pieces have. A huge one keeps nobody waiting, and is given
+/// up when nobody wants it any more.
+const TURN_BYTES: u64 = 32 << 20;
 
 /// A file that is open, with what is known of its pieces.
 #[derive(Clone, Debug)]
@@ -46,7 +51,7 @@ pub(crate) enum FileError {
     Unreadable(#[from] io::Error),
 }
 
-/// A piece's hash, known or being computed. One that has not begun to be computed is given up when this is dropped.
+/// A piece's hash, known or being computed. When this is dropped, the computing is given up at its next turn.
 #[derive(Debug)]
 pub(crate) enum Hashing {
     Known(PieceHash),
@@ -120,28 +125,40 @@ impl PiecedFile {
     /// Begins to hash a piece unless its hash is known. The hash is the version's only if the file is unchanged
     /// afterwards.
     pub(crate) fn hash(&self, index: u32) -> Hashing {
-        let Hashers { budgets, metrics, source } = self.hashers.clone();
+        let metrics = &self.hashers.metrics;
         if let Some(known) = self.hashes.known(index) {
             metrics.count_piece_hash(HashSource::Known);
             return Hashing::Known(known);
         }
         metrics.count_piece_hash(HashSource::Computed);
-        let this = self.clone();
-        Hashing::UnderWay(AbortOnDropHandle::new(tokio::spawn(async move {
-            let place = budgets.hashing.take(source, 1).await;
-            let compute = move || {
-                // Whoever asked may be gone by now, but the thread is taken all the same.
-                let _place = place;
-                this.compute_hash(index)
-            };
-            spawn_blocking(compute).await.map_err(io::Error::from)?
-        })))
+        let computing = tokio::spawn(self.clone().compute_hash(index));
+        Hashing::UnderWay(AbortOnDropHandle::new(computing))
     }
 
-    /// Hashes a piece, and remembers that; blocks.
-    fn compute_hash(&self, index: u32) -> Result<PieceHash, FileError> {
+    /// Hashes a piece in turns with others, and remembers that.
+    async fn compute_hash(self, index: u32) -> Result<PieceHash, FileError> {
+        let Hashers { budgets, source, .. } = &self.hashers;
+        let missing = || io::Error::from(io::ErrorKind::UnexpectedEof);
+        let mut piece = FilePiece::new(self.geometry, index).ok_or_else(missing)?;
+        let mut place = budgets.hashing.take(*source, 1).await;
         let began = SystemTime::now();
-        let hashed = self.hashes.compute(&self.file, index);
+        let hashed = loop {
+            let file = self.file.clone();
+            let turn = move || {
+                // Whoever asked may be gone by now, but the thread is taken all the same.
+                let _place = place;
+                let reading = piece.read_on(&file.file, TURN_BYTES);
+                (piece, reading)
+            };
+            let (back, reading) = spawn_blocking(turn).await.map_err(io::Error::from)?;
+            match reading {
+                Ok(Reading::Paused) => {
+                    (piece, place) = (back, budgets.hashing.take(*source, 1).await);
+                }
+                Ok(Reading::Ended(hash)) => break Ok(hash),
+                Err(error) => break Err(error),
+            }
+        };
         // One that changed may have ended before the piece did.
         self.check_unchanged()?;
         let hash = hashed?;
@@ -178,11 +195,11 @@ mod tests {
 
     use super::*;
 
-    /// A file of so many pieces whose hashes are known.
-    fn known(folder: &tempfile::TempDir, pieces: u32, budgets: &Arc<Budgets>) -> PiecedFile {
+    /// A file of nothing but a hole.
+    fn sparse(folder: &tempfile::TempDir, bytes: u64, budgets: &Arc<Budgets>) -> PiecedFile {
         let file = tempfile::Builder::new().prefix("file").tempfile_in(folder.path()).unwrap();
         let (file, path) = file.keep().unwrap();
-        file.set_len(u64::from(pieces) << 20).unwrap();
+        file.set_len(bytes).unwrap();
         let name = path.file_name().unwrap().as_encoded_bytes();
         let root = LocalRoot::open(folder.path(), Links::Refuse).unwrap();
         let file = root.open_file(&RemoteName::parse(name).unwrap()).unwrap();
@@ -191,7 +208,12 @@ mod tests {
             metrics: Arc::new(Metrics::new()),
             source: Source::of((Ipv4Addr::LOCALHOST, 1).into()),
         };
-        let file = PiecedFile::new(file, &PieceHashes::new(None), hashers).unwrap();
+        PiecedFile::new(file, &PieceHashes::new(None), hashers).unwrap()
+    }
+
+    /// A file of so many pieces whose hashes are known.
+    fn known(folder: &tempfile::TempDir, pieces: u32, budgets: &Arc<Budgets>) -> PiecedFile {
+        let file = sparse(folder, u64::from(pieces) << 20, budgets);
         let later = SystemTime::now() + Duration::from_secs(10);
         (0..pieces).for_each(|index| file.hashes.learn(index, PieceHash([1; 32]), later));
         file
@@ -214,5 +236,22 @@ mod tests {
         }
         drop(busy);
         assert!(asked.await.unwrap().root.is_some());
+    }
+
+    #[tokio::test]
+    async fn a_gigantic_piece_keeps_nobody_waiting_and_ends_when_nobody_wants_it_any_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let budgets = Arc::new(Budgets::new(1, &Metrics::new()));
+        // Cut as no file is that every file system can hold: hashing its piece takes hours.
+        let geometry = Geometry::of(1 << 62).unwrap();
+        let gigantic = PiecedFile { geometry, ..sparse(&folder, 1 << 40, &budgets) };
+        let small = sparse(&folder, 1 << 20, &budgets);
+        let hashing = gigantic.hash(0);
+        assert!(small.hash(0).ended().await.is_ok());
+        assert!(Arc::strong_count(&gigantic.file.file) > 1, "it is under way");
+        drop(hashing);
+        while Arc::strong_count(&gigantic.file.file) > 1 {
+            yield_now().await;
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Reading a whole file once and hashing it on the way.
+//! Reading files and their pieces once, at one go or a part at a time, and hashing them on the way.
 
 use std::fs::File;
 use std::io;
@@ -30,11 +30,18 @@ pub struct FileMd5 {
     offset: u64,
 }
 
+/// The hash of a piece of a file, computed a part at a time.
+#[derive(Debug)]
+pub struct FilePiece {
+    hasher: PieceHasher,
+    end: u64,
+}
+
 /// How far reading has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reading {
+pub enum Reading<H> {
     /// To the end.
-    Ended(Md5Digest),
+    Ended(H),
     /// As far as it was asked for, or wanted.
     Paused,
 }
@@ -68,7 +75,7 @@ impl FileMd5 {
         file: &File,
         bytes: u64,
         is_wanted: impl Fn() -> bool,
-    ) -> io::Result<Reading> {
+    ) -> io::Result<Reading<Md5Digest>> {
         if self.offset == 0 {
             read_ahead_of(file);
         }
@@ -86,22 +93,39 @@ impl FileMd5 {
     }
 }
 
+impl FilePiece {
+    /// Begins a piece, `None` if there is no such piece.
+    pub fn new(geometry: Geometry, index: u32) -> Option<Self> {
+        let end = geometry.piece(index)?.end;
+        Some(Self { hasher: PieceHasher::new(geometry, index)?, end })
+    }
+
+    /// Reads on, for some `bytes`. Fails with [`io::ErrorKind::UnexpectedEof`] where the file ends before the piece does. It
+    /// is always the same file.
+    pub fn read_on(&mut self, file: &File, bytes: u64) -> io::Result<Reading<PieceHash>> {
+        let pause = self.hasher.left().saturating_sub(bytes);
+        let mut chunk = vec![0; CHUNK_BYTES];
+        while self.hasher.left() > pause {
+            let left = self.hasher.left();
+            let wanted = usize::try_from(left).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
+            match read_some(file, &mut chunk[..wanted], self.end - left)? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                read => self.hasher.update(&chunk[..read]),
+            }
+        }
+        Ok(self.hasher.finish().map_or(Reading::Paused, Reading::Ended))
+    }
+}
+
 /// The hash of a piece of a file, `None` where there is no such piece or the file ends before it does.
 pub fn hash_piece(file: &File, geometry: Geometry, index: u32) -> io::Result<Option<PieceHash>> {
-    let (Some(piece), Some(mut hasher)) =
-        (geometry.piece(index), PieceHasher::new(geometry, index))
-    else {
-        return Ok(None);
-    };
-    let mut chunk = vec![0; CHUNK_BYTES];
-    while hasher.left() > 0 {
-        let wanted = usize::try_from(hasher.left()).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
-        match read_some(file, &mut chunk[..wanted], piece.end - hasher.left())? {
-            0 => return Ok(None),
-            read => hasher.update(&chunk[..read]),
-        }
+    let Some(mut piece) = FilePiece::new(geometry, index) else { return Ok(None) };
+    match piece.read_on(file, u64::MAX) {
+        Ok(Reading::Ended(hash)) => Ok(Some(hash)),
+        Ok(Reading::Paused) => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+        Err(error) => Err(error),
     }
-    Ok(hasher.finish())
 }
 
 /// Reads a file from its first byte to its last, in order.
@@ -140,7 +164,9 @@ fn read_some(file: &File, chunk: &mut [u8], offset: u64) -> io::Result<usize> {
 mod tests {
     use std::io::Write;
 
-    use super::{FileMd5, Reading, hash_file};
+    use towline_proto::piece::Geometry;
+
+    use super::{FileMd5, FilePiece, Reading, hash_file, hash_piece};
 
     #[test]
     fn the_hashes_are_the_published_ones() {
@@ -169,5 +195,24 @@ mod tests {
             }
         };
         assert_eq!((md5, parts), (whole, 4));
+    }
+
+    #[test]
+    fn a_piece_that_is_read_in_parts_has_the_hash_that_it_has_at_one_go() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&vec![7; (2 << 20) + 5]).unwrap();
+        let geometry = Geometry::of((2 << 20) + 5).unwrap();
+        for (index, pauses) in [(0, 3), (2, 0)] {
+            let mut piece = FilePiece::new(geometry, index).unwrap();
+            let mut parts = 0;
+            let hash = loop {
+                match piece.read_on(&file, 1).unwrap() {
+                    Reading::Paused => parts += 1,
+                    Reading::Ended(hash) => break hash,
+                }
+            };
+            assert_eq!((Some(hash), parts), (hash_piece(&file, geometry, index).unwrap(), pauses));
+        }
+        assert!(FilePiece::new(geometry, 3).is_none());
     }
 }

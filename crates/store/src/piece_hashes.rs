@@ -1,14 +1,12 @@
 //! The piece hashes of open files: learned once, shared by all connections, remembered in the hash store.
 
 use std::collections::HashMap;
-use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::SystemTime;
 
 use towline_proto::piece::{Geometry, PieceHash, merge};
 
 use crate::hash_store::HashStore;
-use crate::hashing::hash_piece;
 use crate::local::LocalFile;
 use crate::version::Version;
 
@@ -98,14 +96,8 @@ impl PieceTable {
         merge(self.geometry, &hashes)
     }
 
-    /// Reads a piece and hashes it; blocks. The hash is of the version only if the file still is that version
-    /// afterwards, which the caller checks before [`PieceTable::learn`] and before anyone is told.
-    pub fn compute(&self, file: &LocalFile, index: u32) -> io::Result<PieceHash> {
-        let hashed = hash_piece(&file.file, self.geometry, index)?;
-        hashed.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
-    }
-
-    /// Takes note of a hash whose piece began to be read at `began`, unless the version had not settled then.
+    /// Takes note of a hash whose piece began to be read at `began`, unless the version had not settled then. The file
+    /// still is the version: the caller has looked after the piece was read.
     pub fn learn(&self, index: u32, hash: PieceHash, began: SystemTime) {
         let since_1970 = began.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         if !self.version.settled_at(i64::try_from(since_1970.as_nanos()).unwrap_or(i64::MAX)) {
@@ -175,11 +167,12 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     use towline_proto::name::RemoteName;
-    use towline_proto::piece::Geometry;
+    use towline_proto::piece::{Geometry, PieceHash};
 
     use super::PieceHashes;
     use crate::beneath::Links;
     use crate::hash_store::HashStore;
+    use crate::hashing::hash_piece;
     use crate::local::{LocalFile, LocalRoot};
 
     const CONTENT_BYTES: usize = (3 << 20) + 5;
@@ -193,6 +186,10 @@ mod tests {
         (file, geometry, content)
     }
 
+    fn compute(file: &LocalFile, geometry: Geometry, index: u32) -> Option<PieceHash> {
+        hash_piece(&file.file, geometry, index).unwrap()
+    }
+
     fn later() -> SystemTime {
         SystemTime::now() + Duration::from_secs(10)
     }
@@ -204,13 +201,13 @@ mod tests {
         let open_store = || Some(Arc::new(HashStore::open(state.path()).unwrap()));
         let table = PieceHashes::new(open_store()).table(&file, geometry);
         for index in [3, 0, 1] {
-            table.learn(index, table.compute(&file, index).unwrap(), later());
+            table.learn(index, compute(&file, geometry, index).unwrap(), later());
         }
         assert_eq!(table.root(), None, "a piece is missing");
         table.save();
         let table = PieceHashes::new(open_store()).table(&file, geometry);
         assert!(table.known(3).is_some() && table.known(2).is_none());
-        table.learn(2, table.compute(&file, 2).unwrap(), later());
+        table.learn(2, compute(&file, geometry, 2).unwrap(), later());
         table.save();
         let table = PieceHashes::new(open_store()).table(&file, geometry);
         assert_eq!(table.root(), Some(blake3::hash(&content)));
@@ -221,7 +218,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (file, geometry, _) = file(&folder);
         let table = PieceHashes::new(None).table(&file, geometry);
-        table.learn(0, table.compute(&file, 0).unwrap(), SystemTime::now());
+        table.learn(0, compute(&file, geometry, 0).unwrap(), SystemTime::now());
         assert_eq!(table.known(0), None);
     }
 
@@ -259,9 +256,8 @@ mod tests {
     fn a_truncated_file_has_no_hash_of_its_missing_piece() {
         let folder = tempfile::tempdir().unwrap();
         let (file, geometry, _) = file(&folder);
-        let table = PieceHashes::new(None).table(&file, geometry);
         std::fs::write(folder.path().join("file"), "short").unwrap();
-        assert!(table.compute(&file, 1).is_err());
-        assert!(table.compute(&file, 4).is_err(), "there is no such piece");
+        assert_eq!(compute(&file, geometry, 1), None);
+        assert_eq!(compute(&file, geometry, 4), None, "there is no such piece");
     }
 }
