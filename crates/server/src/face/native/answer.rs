@@ -317,11 +317,16 @@ async fn compute_hashes(
 
 #[cfg(test)]
 mod tests {
+    use std::future::ready;
     use std::sync::Arc;
 
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use towline_net::stream::Stream;
-    use towline_proto::native::message::Refusal;
+    use towline_proto::native::frame::{HEADER_BYTES, Header};
+    use towline_proto::native::message::{Refusal, Secret};
+    use towline_proto::native::preface::{PREFACE_BYTES, Preface};
 
+    use super::super::converse;
     use super::super::requests::Queue;
     use super::super::testing::{connected, deny_everything, session, waits_for, write};
     use super::*;
@@ -361,5 +366,46 @@ mod tests {
         assert_eq!(refused(|name, _| Request::Stat { name }).await, ErrorCode::Denied);
         let hashes = |name, version| Request::Hashes { name, version, pieces: 0..1 };
         assert_eq!(refused(hashes).await, ErrorCode::Denied);
+    }
+
+    /// The refusals that these requests get from a server whose rate their source has used up for a while.
+    async fn refused_after_a_flood(requests: [Request; 2]) -> Vec<ErrorCode> {
+        let (session, _folder) = session();
+        session.server.requests.replace(1);
+        for _ in 0..10 {
+            tokio::select! {
+                biased;
+                _ = session.admit() => {}
+                () = ready(()) => {}
+            }
+        }
+        let (near, mut far) = connected().await;
+        far.write_all(&Preface::OURS.encode()).await.unwrap();
+        for request in requests {
+            far.write_all(&request.encode()).await.unwrap();
+        }
+        far.shutdown().await.unwrap();
+        let _ = converse(&mut Stream::plain(near), &session).await;
+        let mut came = Vec::new();
+        far.read_to_end(&mut came).await.unwrap();
+        let (mut rest, mut codes) = (&came[PREFACE_BYTES..], Vec::new());
+        while let Some((header, behind)) = rest.split_first_chunk::<HEADER_BYTES>() {
+            let Header { kind, length, .. } = Header::decode(header).unwrap();
+            let (payload, next) = behind.split_at(length);
+            if let Answer::Error(refusal) = Answer::decode(kind, payload).unwrap() {
+                codes.push(refusal.code);
+            }
+            rest = next;
+        }
+        codes
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_asks_far_too_often_is_told_so_and_goes_on_only_where_nobody_logs_in() {
+        let stat = || Request::Stat { name: RemoteName::parse(b"missing").unwrap() };
+        let refused = refused_after_a_flood([stat(), stat()]).await;
+        assert_eq!(refused, [ErrorCode::Busy, ErrorCode::NotFound]);
+        let login = Request::LogIn(Proof::Token(Secret::new("token".into()).unwrap()));
+        assert_eq!(refused_after_a_flood([login, stat()]).await, [ErrorCode::Busy]);
     }
 }
