@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 use towline_net::listen::raise_descriptor_limit;
@@ -77,6 +78,9 @@ impl Handle {
         }
         self.server.service.close();
         self.note(&Event::Ended);
+        // Others may still have the server when the process ends: whoever reads the configuration again, for one.
+        let server = Arc::clone(&self.server);
+        let _ = spawn_blocking(move || server.records.flush()).await;
     }
 
     /// Tells whoever asks at `listener` how the server is, and for how much it was asked. Ends when it is dropped.

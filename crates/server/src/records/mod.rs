@@ -60,6 +60,11 @@ impl Records {
         [&self.access, &self.audit].into_iter().flatten().for_each(LogFile::reopen);
     }
 
+    /// Waits until all is written that was noted before. Blocks.
+    pub(crate) fn flush(&self) {
+        [&self.access, &self.audit].into_iter().flatten().for_each(LogFile::flush);
+    }
+
     /// Lines that are missing, of each log.
     pub(crate) fn dropped(&self) -> [(&'static str, u64); 2] {
         let dropped = |log: &Option<LogFile>| log.as_ref().map_or(0, LogFile::dropped);

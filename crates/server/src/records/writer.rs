@@ -30,9 +30,18 @@ const MODE: u32 = 0o640;
 pub(super) struct LogFile {
     format: Format,
     /// `None` once it is being closed.
-    lines: Option<SyncSender<String>>,
+    lines: Option<SyncSender<Entry>>,
     state: Arc<State>,
     thread: Option<JoinHandle<()>>,
+}
+
+/// What the queue holds.
+enum Entry {
+    Line(String),
+    /// Nothing to write.
+    Wake,
+    /// Dropped once all that was queued before it is written.
+    Mark(SyncSender<()>),
 }
 
 /// What both sides of the queue see.
@@ -75,7 +84,7 @@ impl LogFile {
     /// Adds a line, without waiting.
     pub(super) fn write(&self, line: &Line) {
         let line = line.format(self.format);
-        if self.lines.as_ref().is_none_or(|lines| lines.try_send(line).is_err()) {
+        if self.lines.as_ref().is_none_or(|lines| lines.try_send(Entry::Line(line)).is_err()) {
             self.state.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -85,7 +94,18 @@ impl LogFile {
         self.state.is_to_reopen.store(true, Ordering::Release);
         // Wakes the thread; where the queue is full it is awake.
         if let Some(lines) = &self.lines {
-            let _ = lines.try_send(String::new());
+            let _ = lines.try_send(Entry::Wake);
+        }
+    }
+
+    /// Waits until all lines are written that were added before.
+    pub(super) fn flush(&self) {
+        let (mark, is_written) = sync_channel(0);
+        if let Some(lines) = &self.lines
+            && lines.send(Entry::Mark(mark)).is_ok()
+        {
+            // Nothing is sent.
+            let _ = is_written.recv();
         }
     }
 
@@ -106,21 +126,25 @@ impl Drop for LogFile {
 }
 
 impl Writer {
-    fn run(&mut self, queue: &Receiver<String>) {
+    fn run(&mut self, queue: &Receiver<Entry>) {
         self.open();
-        let mut batch = String::new();
-        while let Ok(line) = queue.recv() {
+        let (mut batch, mut marks) = (String::new(), Vec::new());
+        while let Ok(first) = queue.recv() {
             if self.state.is_to_reopen.swap(false, Ordering::Acquire) {
                 self.open();
             }
-            batch.push_str(&line);
-            while batch.len() < WRITE_BYTES
-                && let Ok(line) = queue.try_recv()
-            {
-                batch.push_str(&line);
+            let mut next = Some(first);
+            while let Some(entry) = next {
+                match entry {
+                    Entry::Line(line) => batch.push_str(&line),
+                    Entry::Mark(mark) => marks.push(mark),
+                    Entry::Wake => {}
+                }
+                next = queue.try_recv().ok().filter(|_| batch.len() < WRITE_BYTES);
             }
             self.write(&batch);
             batch.clear();
+            marks.clear();
         }
     }
 
@@ -194,6 +218,16 @@ mod tests {
             (0..1_000).for_each(|_| log.write(&line()));
         }
         assert_eq!(lines(&path).len(), 2_000);
+    }
+
+    #[test]
+    fn what_was_added_before_a_flush_is_there_after_it_whoever_still_has_the_log() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let log = LogFile::open(&path, Format::Text).unwrap();
+        (0..1_000).for_each(|_| log.write(&line()));
+        log.flush();
+        assert_eq!(lines(&path).len(), 1_000);
     }
 
     #[test]
