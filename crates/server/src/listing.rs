@@ -11,26 +11,18 @@ use towline_store::local::{LocalRoot, OpenError};
 use towline_store::walk::{Found, Held, Step, Walk, WalkError};
 
 use crate::auth::Caller;
-use crate::budgets::Place;
 use crate::shares::{Location, Shares, split_first};
 
 /// Finds entry after entry.
 #[derive(Debug)]
-pub(crate) struct Listing {
-    way: Way,
-    /// Where its rules take much memory.
-    place: Option<Place>,
-}
-
-#[derive(Debug)]
-enum Way {
+pub(crate) enum Listing {
     Inside(Box<Walk>),
     Over(Box<OverShares>),
 }
 
 /// A walk over what is above all shares.
 #[derive(Debug)]
-struct OverShares {
+pub(crate) struct OverShares {
     left: IntoIter<(RemoteName, Arc<LocalRoot>)>,
     depth: Depth,
     after: Option<RemoteName>,
@@ -41,18 +33,13 @@ struct OverShares {
 }
 
 impl Listing {
-    /// Begins to list for `caller`, who is allowed to ask. Has a `place` where its rules take much memory.
-    pub(crate) fn start(
-        list: &List,
-        filter: Filter,
-        caller: Caller,
-        place: Option<Place>,
-    ) -> Result<Self, OpenError> {
-        let way = match caller.shares().locate(list.folder.as_ref())? {
+    /// Begins to list for `caller`, who is allowed to ask.
+    pub(crate) fn start(list: &List, filter: Filter, caller: Caller) -> Result<Self, OpenError> {
+        match caller.shares().locate(list.folder.as_ref())? {
             Location::Inside { root, share, rest } => {
                 let walk =
                     Walk::start(root, rest.as_ref(), list.after.clone(), list.depth, filter)?;
-                Way::Inside(Box::new(seen_by(caller, share, walk)))
+                Ok(Self::Inside(Box::new(seen_by(caller, share, walk))))
             }
             Location::Top => {
                 let Shares::Named(named) = &**caller.shares() else {
@@ -60,29 +47,23 @@ impl Listing {
                 };
                 let left: Vec<_> =
                     named.iter().map(|(name, root)| (name.clone(), Arc::clone(root))).collect();
-                Way::Over(Box::new(OverShares {
+                Ok(Self::Over(Box::new(OverShares {
                     left: left.into_iter(),
                     depth: list.depth,
                     after: list.after.clone(),
                     filter,
                     caller,
                     inside: None,
-                }))
+                })))
             }
-        };
-        Ok(Self { way, place })
+        }
     }
 
-    /// Whether it takes little memory, so that it may be kept for whoever may ask for more of it.
-    pub(crate) fn is_light(&self) -> bool {
-        self.place.is_none()
-    }
-
-    /// What it holds now, but for its place.
+    /// What it holds now, but for its rules.
     pub(crate) fn held(&self) -> Held {
-        match &self.way {
-            Way::Inside(walk) => walk.held(),
-            Way::Over(over) => {
+        match self {
+            Self::Inside(walk) => walk.held(),
+            Self::Over(over) => {
                 over.inside.as_ref().map_or_else(Held::default, |(_, walk)| walk.held())
             }
         }
@@ -90,9 +71,9 @@ impl Listing {
 
     /// A step of the walk, as [`Walk::step`] has it.
     pub(crate) fn step(&mut self, is_wanted: &dyn Fn() -> bool) -> Result<Step, WalkError> {
-        match &mut self.way {
-            Way::Inside(walk) => walk.step(is_wanted),
-            Way::Over(over) => over.step(is_wanted),
+        match self {
+            Self::Inside(walk) => walk.step(is_wanted),
+            Self::Over(over) => over.step(is_wanted),
         }
     }
 }

@@ -63,7 +63,6 @@ pub(crate) enum Limit {
     Logins,
     Hashing,
     Walks,
-    HeavyListings,
     StandingWalks,
     SmallFiles,
 }
@@ -219,7 +218,6 @@ impl Limit {
             Self::Logins => "logins",
             Self::Hashing => "hashing",
             Self::Walks => "walks",
-            Self::HeavyListings => "heavy-listings",
             Self::StandingWalks => "standing-walks",
             Self::SmallFiles => "small-files",
         }

@@ -15,15 +15,12 @@ use towline_store::piece_hashes::PieceHashes;
 use towline_store::small_files::SmallFileError;
 
 use crate::auth::{Caller, Denied};
-use crate::budgets::{Budgets, Busy};
+use crate::budgets::Budgets;
 use crate::listing::Listing;
 use crate::metrics::Metrics;
 use crate::pieced_file::{Hashers, PiecedFile};
 use crate::policy::Action;
 use crate::shares::{Files, Shares};
-
-/// A listing with at most this many bytes of patterns needs no place among the heavy ones.
-const LIGHT_PATTERNS_BYTES_MAX: usize = 1_024;
 
 /// The operations on what is served, each for somebody who asks and only as far as the rules allow.
 #[derive(Debug)]
@@ -41,8 +38,6 @@ pub(crate) enum ServeError {
     Denied(#[from] Denied),
     #[error(transparent)]
     Pattern(#[from] PatternError),
-    #[error(transparent)]
-    Busy(#[from] Busy),
     #[error(transparent)]
     Open(#[from] OpenError),
 }
@@ -122,14 +117,9 @@ impl Service {
         if list.folder.is_some() || !caller.sees_a_share() {
             caller.check(Action::List, list.folder.as_ref())?;
         }
-        let patterns = list.rules.iter().map(|rule| rule.pattern.len());
-        let place = match patterns.sum() {
-            0..=LIGHT_PATTERNS_BYTES_MAX => None,
-            _ => Some(self.budgets.heavy_listings.take_soon(caller.source(), 1).await?),
-        };
         let start = move || {
             let filter = Filter::new(&list.rules)?;
-            Ok(Listing::start(&list, filter, caller, place)?)
+            Ok(Listing::start(&list, filter, caller)?)
         };
         spawn_blocking(start).await.map_err(io::Error::from)?
     }

@@ -12,11 +12,7 @@ use crate::metrics::{Limit, Metrics};
 const WALKS_MAX: u32 = 32;
 const WALKS_MAX_PER_SOURCE: u32 = 4;
 
-/// Listings with many patterns at once: ready to be asked, those take up to 2 MiB for each listing.
-const HEAVY_LISTINGS_MAX: u32 = 32;
-const HEAVY_LISTINGS_MAX_PER_SOURCE: u32 = 4;
-
-/// What all walks may hold that wait for their peer, in bytes.
+/// What all walks may hold that wait for their peer, in bytes, also in temporary files.
 const STANDING_WALKS_BYTES_MAX: u32 = 256 << 20;
 const STANDING_WALKS_BYTES_MAX_PER_SOURCE: u32 = 32 << 20;
 
@@ -35,8 +31,6 @@ pub(crate) struct Budgets {
     pub(crate) hashing: Places,
     /// Threads that look through folders.
     pub(crate) walks: Places,
-    /// Listings with many patterns.
-    pub(crate) heavy_listings: Places,
     /// Bytes of what walks hold while they stand still.
     pub(crate) standing_walks: Places,
     /// Bytes of small files that are read or sent.
@@ -51,11 +45,6 @@ impl Budgets {
         Self {
             hashing: places(workers, workers, Limit::Hashing),
             walks: places(WALKS_MAX, WALKS_MAX_PER_SOURCE, Limit::Walks),
-            heavy_listings: places(
-                HEAVY_LISTINGS_MAX,
-                HEAVY_LISTINGS_MAX_PER_SOURCE,
-                Limit::HeavyListings,
-            ),
             standing_walks: places(
                 STANDING_WALKS_BYTES_MAX,
                 STANDING_WALKS_BYTES_MAX_PER_SOURCE,

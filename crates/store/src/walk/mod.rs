@@ -116,6 +116,8 @@ pub struct Held {
     pub folders: usize,
     /// Memory that their names take, about, in bytes.
     pub names_bytes: usize,
+    /// What those take up that were put aside in temporary files, in bytes.
+    pub spilled_bytes: u64,
 }
 
 /// Why a walk ended before its end.
@@ -224,7 +226,8 @@ impl Walk {
     /// What it holds now.
     pub fn held(&self) -> Held {
         let names_bytes = self.levels.iter().map(|level| level.names.held_bytes()).sum();
-        Held { folders: self.levels.len(), names_bytes }
+        let spilled_bytes = self.levels.iter().map(|level| level.names.spilled_bytes()).sum();
+        Held { folders: self.levels.len(), names_bytes, spilled_bytes }
     }
 
     /// Looks at the name that was read last, and goes into it where it is a folder.

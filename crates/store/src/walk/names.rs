@@ -59,6 +59,7 @@ struct Spilled {
 /// Runs being merged; the heap has the first name of each that is left.
 #[derive(Debug)]
 pub(super) struct Merge {
+    file_bytes: u64,
     runs: Vec<BufReader<Run>>,
     first: BinaryHeap<Reverse<(Vec<u8>, Hint, usize)>>,
     last: Vec<u8>,
@@ -157,6 +158,14 @@ impl Names {
             Self::Merged(merge) => merge.runs.len() * RUN_BUFFER_BYTES,
         }
     }
+
+    /// What they take up in a temporary file, in bytes.
+    pub(super) fn spilled_bytes(&self) -> u64 {
+        match self {
+            Self::InMemory { .. } => 0,
+            Self::Merged(merge) => merge.file_bytes,
+        }
+    }
 }
 
 impl Block {
@@ -192,13 +201,14 @@ impl Block {
 impl Merge {
     fn of(Spilled { file, ends }: Spilled) -> io::Result<Self> {
         let file = Arc::new(file);
+        let file_bytes = ends.last().copied().unwrap_or(0);
         let mut start = 0;
         let run = |end| {
             let bytes = std::mem::replace(&mut start, end)..end;
             BufReader::with_capacity(RUN_BUFFER_BYTES, Run { file: Arc::clone(&file), bytes })
         };
         let runs = ends.into_iter().map(run).collect();
-        let mut merge = Self { runs, first: BinaryHeap::new(), last: Vec::new() };
+        let mut merge = Self { file_bytes, runs, first: BinaryHeap::new(), last: Vec::new() };
         for index in 0..merge.runs.len() {
             merge.advance(index, Vec::new())?;
         }

@@ -284,9 +284,21 @@ fn what_a_walk_holds_is_told() {
     let mut walk = walk(folder.path(), None, no_rules());
     assert_eq!(walk.held(), Held::default());
     while next(&mut walk).unwrap().path != name("a/b/c/d") {}
-    let Held { folders, names_bytes } = walk.held();
-    assert_eq!(folders, 4);
+    let Held { folders, names_bytes, spilled_bytes } = walk.held();
+    assert_eq!((folders, spilled_bytes), (4, 0));
     assert!((30..1_000).contains(&names_bytes), "{names_bytes}");
     assert_eq!(std::iter::from_fn(|| next(&mut walk)).count(), 15);
+    assert_eq!(walk.held(), Held::default());
+}
+
+#[test]
+fn what_a_walk_put_aside_is_told() {
+    let folder = tree();
+    let mut walk = walk(folder.path(), None, no_rules());
+    walk.names_bytes_max = 0;
+    assert!(next(&mut walk).is_some());
+    // Eight names at the top, of 19 bytes together, each with its length and what it is; and some below.
+    assert!(walk.held().spilled_bytes > 19 + 8 * 3);
+    while next(&mut walk).is_some() {}
     assert_eq!(walk.held(), Held::default());
 }

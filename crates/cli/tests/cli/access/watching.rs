@@ -70,7 +70,7 @@ fn a_scrape_tells_what_was_asked_for_and_names_nobody_and_no_file() {
     assert_eq!(value(&metrics, seconds, &[r#"operation="fetch""#]), Some(1.0));
     let hashed = [r#"kind="piece""#, r#"source="computed""#];
     assert_eq!(value(&metrics, "towline_hashes_total", &hashed), Some(1.0));
-    for limit in ["hashing", "walks", "heavy-listings", "standing-walks", "small-files"] {
+    for limit in ["hashing", "walks", "standing-walks", "small-files"] {
         let limit = format!("limit=\"{limit}\"");
         assert!(value(&metrics, "towline_limits_hit_total", &[&limit]).is_some(), "{metrics}");
     }

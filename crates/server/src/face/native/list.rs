@@ -16,8 +16,15 @@ use crate::budgets::{Busy, Place};
 use crate::listing::Listing;
 use crate::session::Session;
 
-/// Names that are looked at before others have a turn, whether anything is found or not.
+/// Names that are looked at before others have a turn, whether anything is found or not, where there are few patterns to
+/// hold them against.
 const STEPS_AT_ONCE: usize = 4_096;
+
+/// Bytes of patterns for which a name counts once more, as it takes longer to hold against them.
+const STEP_PATTERNS_BYTES: usize = 256;
+
+/// What a byte of a pattern counts for: it is here as a request has it, and ready to be matched.
+const PATTERN_FACTOR: usize = 16;
 
 /// What a folder counts for that a walk keeps open, in bytes: there are fewer descriptors than there is memory.
 const OPEN_FOLDER_BYTES: usize = 128 * 1_024;
@@ -64,7 +71,7 @@ pub(super) async fn list(
                 with_heartbeats(start(&list, caller.clone(), session), sender, session).await??
             }
         };
-        let looking = look(listing, list.entries_max, wanted, session);
+        let looking = look(listing, &list, wanted, session);
         let (listing, page) = with_heartbeats(looking, sender, session).await??;
         // Turns may be long in coming: what was found by rules that do not hold any more is told to nobody.
         if !session.caller()?.is_still(&caller) {
@@ -92,7 +99,6 @@ pub(super) async fn list(
             return Err(Busy.into());
         }
         if has_ended || list.entries_max == 0 {
-            kept.take_if(|kept| !kept.listing.is_light());
             sender.queue(&Answer::Done);
             return Ok(());
         }
@@ -108,25 +114,32 @@ async fn start(list: &List, caller: Caller, session: &Session) -> Result<Listing
 
 /// Keeps a listing that has not ended, where there is room for what it holds.
 fn keep(listing: Listing, rest: &List, caller: Caller, session: &Session) -> Option<Kept> {
-    let Held { folders, names_bytes } = listing.held();
-    let bytes = names_bytes + folders * OPEN_FOLDER_BYTES;
+    let Held { folders, names_bytes, spilled_bytes } = listing.held();
+    let bytes = names_bytes + folders * OPEN_FOLDER_BYTES + patterns_bytes(rest) * PATTERN_FACTOR;
+    let spilled_bytes = usize::try_from(spilled_bytes).unwrap_or(usize::MAX);
+    let bytes = bytes.saturating_add(spilled_bytes);
     let room = session.server.budgets.standing_walks.try_take(session.source(), bytes)?;
     Some(Kept { rest: rest.clone(), caller, listing, _room: room })
+}
+
+fn patterns_bytes(list: &List) -> usize {
+    list.rules.iter().map(|rule| rule.pattern.len()).sum()
 }
 
 /// Goes on with a listing for a while, in a thread where that may block.
 async fn look(
     mut listing: Listing,
-    entries_max: u32,
+    list: &List,
     wanted: &Wanted,
     session: &Session,
 ) -> io::Result<(Listing, Result<Entries, WalkError>)> {
     let place = session.server.budgets.walks.take(session.source(), 1).await;
-    let (entries_max, wanted) = (entries_max as usize, wanted.clone());
+    let (entries_max, wanted) = (list.entries_max as usize, wanted.clone());
+    let steps = STEPS_AT_ONCE / (1 + patterns_bytes(list) / STEP_PATTERNS_BYTES);
     let looking = spawn_blocking(move || {
         // Whoever asked may be gone by now, but the thread is taken all the same.
         let _place = place;
-        let page = read_page(&mut listing, entries_max, &|| wanted.is_wanted());
+        let page = read_page(&mut listing, steps, entries_max, &|| wanted.is_wanted());
         (listing, page)
     });
     Ok(looking.await?)
@@ -135,11 +148,12 @@ async fn look(
 /// The next entries: as many as one frame holds, or as are found in a number of steps.
 fn read_page(
     listing: &mut Listing,
+    steps: usize,
     entries_max: usize,
     is_wanted: &dyn Fn() -> bool,
 ) -> Result<Entries, WalkError> {
     let (mut entries, mut page) = (Vec::new(), Page::default());
-    for _ in 0..STEPS_AT_ONCE {
+    for _ in 0..steps {
         let found = match listing.step(is_wanted)? {
             Step::Found(found) => found,
             Step::Nothing => continue,

@@ -84,7 +84,6 @@ fn of_service(name: impl Display, error: &ServeError) -> Refusal {
     match error {
         ServeError::Denied(denied) => refusal(ErrorCode::Denied, denied.to_string()),
         ServeError::Pattern(error) => refusal(ErrorCode::BadRequest, error.to_string()),
-        ServeError::Busy(busy) => refusal(ErrorCode::Busy, busy.to_string()),
         ServeError::Open(error) => of_opening(name, error),
     }
 }

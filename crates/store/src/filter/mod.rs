@@ -1,19 +1,20 @@
 //! Which paths belong to a listing (PROTOCOL.md, "Trees").
 
-use std::borrow::Cow;
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
+mod pattern;
 
-use ignore::Match;
-use ignore::gitignore::{Gitignore, GitignoreBuilder};
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use towline_proto::escape::Escaped;
 use towline_proto::name::RemoteName;
 use towline_proto::native::message::tree::{Rule, Verdict};
 
+use self::pattern::Pattern;
+
 /// Rules, ready to be asked.
 #[derive(Clone, Debug)]
 pub struct Filter {
-    rules: Gitignore,
+    rules: Arc<[(Pattern, Verdict)]>,
     unmatched: Verdict,
     /// Where the paths are that it is asked about, with a slash behind; empty where they are complete.
     place: Vec<u8>,
@@ -25,31 +26,25 @@ pub struct Filter {
 pub struct PatternError {
     /// The pattern, safe to print.
     pattern: String,
-    reason: String,
+    reason: &'static str,
 }
 
 impl Filter {
     /// Prepares rules, of which the last that matches decides. Whoever takes them from elsewhere has checked
     /// how many and how long they are.
     pub fn new(rules: &[Rule]) -> Result<Self, PatternError> {
-        let mut builder = GitignoreBuilder::new("");
-        for rule in rules {
-            let refused = |reason: String| PatternError {
-                pattern: Escaped(rule.pattern.as_bytes()).to_string(),
-                reason: Escaped(reason.as_bytes()).to_string(),
-            };
-            let line = line_of(rule).map_err(|reason| refused(reason.into()))?;
-            builder.add_line(None, &line).map_err(|error| refused(error.to_string()))?;
-        }
-        let rules_refused = |error: ignore::Error| PatternError {
-            pattern: "all together".into(),
-            reason: Escaped(error.to_string().as_bytes()).to_string(),
+        let prepare = |Rule { verdict, pattern }: &Rule| match parse(pattern) {
+            Ok(parsed) => Ok((parsed, *verdict)),
+            Err(reason) => {
+                Err(PatternError { pattern: Escaped(pattern.as_bytes()).to_string(), reason })
+            }
         };
         let unmatched = match rules.first() {
             Some(Rule { verdict: Verdict::Include, .. }) => Verdict::Exclude,
             _ => Verdict::Include,
         };
-        Ok(Self { rules: builder.build().map_err(rules_refused)?, unmatched, place: Vec::new() })
+        let rules = rules.iter().map(prepare).collect::<Result<_, _>>()?;
+        Ok(Self { rules, unmatched, place: Vec::new() })
     }
 
     /// The same rules, for paths that are told from this folder on.
@@ -60,16 +55,20 @@ impl Filter {
 
     /// Whether the folder at `path` belongs to the listing, and is looked into.
     pub fn admits_folder(&self, path: &[u8]) -> bool {
-        !self.rules.matched(OsStr::from_bytes(&self.whole(path)), true).is_ignore()
+        self.verdict(path, |_| true) != Some(Verdict::Exclude)
     }
 
     /// Whether whatever else is at `path` belongs to the listing.
     pub fn admits_file(&self, path: &[u8]) -> bool {
-        match self.rules.matched(OsStr::from_bytes(&self.whole(path)), false) {
-            Match::Ignore(_) => false,
-            Match::Whitelist(_) => true,
-            Match::None => self.unmatched == Verdict::Include,
-        }
+        let verdict = self.verdict(path, |pattern| !pattern.is_for_folders());
+        verdict.unwrap_or(self.unmatched) == Verdict::Include
+    }
+
+    /// What the last rule says that matches, of those that count.
+    fn verdict(&self, path: &[u8], counts: impl Fn(&Pattern) -> bool) -> Option<Verdict> {
+        let path = self.whole(path);
+        let matches = |pattern: &Pattern| counts(pattern) && pattern.matches(&path);
+        self.rules.iter().rev().find(|(pattern, _)| matches(pattern)).map(|(_, verdict)| *verdict)
     }
 
     fn whole<'a>(&self, path: &'a [u8]) -> Cow<'a, [u8]> {
@@ -80,24 +79,12 @@ impl Filter {
     }
 }
 
-/// The line of a .gitignore file that says what a rule does: what is excluded is what git ignores.
-fn line_of(rule: &Rule) -> Result<String, &'static str> {
-    let pattern = &rule.pattern;
-    if pattern.trim().is_empty() {
-        return Err("it is empty");
-    }
-    if pattern.starts_with('#') {
-        return Err("it is a comment; `\\#` begins a name");
-    }
-    match rule.verdict {
-        Verdict::Exclude if pattern.starts_with('!') => Err("`\\!` begins a name"),
-        Verdict::Exclude => Ok(pattern.clone()),
-        // Behind the `!` nothing is special but a slash.
-        Verdict::Include => match pattern.strip_prefix('\\') {
-            Some(name) if name.starts_with(['!', '#']) => Ok(format!("!{name}")),
-            _ if pattern.starts_with('!') => Err("`\\!` begins a name"),
-            _ => Ok(format!("!{pattern}")),
-        },
+fn parse(pattern: &str) -> Result<Pattern, &'static str> {
+    match pattern.chars().next() {
+        _ if pattern.trim().is_empty() => Err("it is empty"),
+        Some('#') => Err("it is a comment; `\\#` begins a name"),
+        Some('!') => Err("`\\!` begins a name"),
+        _ => Pattern::parse(pattern),
     }
 }
 
@@ -164,5 +151,18 @@ mod tests {
     fn names_need_not_be_text() {
         let filter = Filter::new(&rules(&["-*.gz"])).unwrap();
         assert!(!filter.admits_file(b"\xff.gz") && filter.admits_file(b"\xff"));
+    }
+
+    #[test]
+    fn rules_that_lead_everywhere_take_little_time_for_many_names() {
+        let pattern = format!("*[a-m0-4]{}.jpg", "?".repeat(50));
+        let filter = Filter::new(&vec![Rule { verdict: Verdict::Exclude, pattern }; 256]).unwrap();
+        for number in 0..4_000_u32 {
+            let extension = if number % 40 == 0 { "jpg" } else { "png" };
+            let digits = format!("{:010}", number.wrapping_mul(2_654_435_761)).repeat(7);
+            let name = format!("{digits}.{extension}");
+            let is_excluded = extension == "jpg" && name.as_bytes()[19] <= b'4';
+            assert_eq!(filter.admits_file(name.as_bytes()), !is_excluded, "{name}");
+        }
     }
 }
