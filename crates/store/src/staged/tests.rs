@@ -215,7 +215,7 @@ fn a_name_of_255_bytes_is_received() {
 }
 
 #[test]
-fn a_file_that_is_called_like_anothers_notes_shares_nothing_with_it() {
+fn a_file_that_is_called_like_the_notes_of_another_shares_nothing_with_it() {
     let folder = tempfile::tempdir().unwrap();
     let base = Base::from(folder.path().to_owned());
     let files = ["data", "data.journal", "data.tree"]
